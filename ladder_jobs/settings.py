@@ -1,0 +1,52 @@
+"""Settings shared by the API and the workers: read once at an entry point, then passed on.
+
+Every field is an environment variable with the prefix ``LADDER_`` (``LADDER_DATABASE_URL``…), documented in
+``docs/settings.md``; a test compares the two.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MIB = 1 << 20
+_GIB = 1 << 30
+
+
+class Settings(BaseSettings):
+    """What both the API and a worker need to reach Postgres, the broker and the object store."""
+
+    model_config = SettingsConfigDict(env_prefix="LADDER_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(
+        description="SQLAlchemy URL of Postgres 14 or newer, e.g. `postgresql+psycopg://user:password@host/ladder`."
+    )
+    broker_url: SecretStr = Field(description="Celery broker, e.g. `redis://:password@host:6379/0`.")
+    s3_endpoint: str = Field(description="Object store as `host:port`, without a scheme.")
+    s3_access_key: SecretStr = Field(description="Access key of the object store.")
+    s3_secret_key: SecretStr = Field(description="Secret key of the object store.")
+    s3_bucket: str = Field("ladder", description="Bucket that holds uploads and artifacts; created when missing.")
+    s3_secure: bool = Field(default=False, description="Use TLS towards the object store.")
+    s3_region: str | None = Field(default=None, description="Region of the bucket, where the store wants one.")
+
+    max_model_bytes: PositiveInt = Field(2 * _GIB, description="Largest model upload accepted, in bytes.")
+    max_dataset_bytes: PositiveInt = Field(64 * _GIB, description="Largest dataset upload accepted, in bytes.")
+
+    lease_seconds: PositiveFloat = Field(15.0, description="How long a claimed job stays a silent worker's.")
+    heartbeat_seconds: PositiveFloat = Field(1.0, description="How often a worker renews its lease.")
+    sweep_seconds: PositiveFloat = Field(
+        2.0, description="How often housekeeping looks for lost wake-ups and expired leases."
+    )
+    max_child_deaths: Annotated[int, Field(ge=1)] = Field(
+        3, description="Attempts whose child died before a job fails instead of being tried again."
+    )
+    max_worker_losses: Annotated[int, Field(ge=1)] = Field(
+        10, description="Attempts that lost their worker before a job fails instead of being tried again."
+    )
+    job_max_seconds: PositiveFloat = Field(24 * 3600.0, description="Longest one attempt may run.")
+    work_dir: Path = Field(
+        Path("/var/tmp/ladder"),  # noqa: S108 - created by the worker, mode 0700
+        description="Where workers keep the files of running attempts.",
+    )
+    log_level: str = Field("INFO", description="Level of the structured logs.")

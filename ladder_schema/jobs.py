@@ -1,0 +1,99 @@
+"""What the API says about a job: its states, stages, errors and artifacts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ladder_schema.config import JobConfig
+from ladder_schema.errors import ErrorCode
+
+
+class JobStatus(StrEnum):
+    """States of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will never change again."""
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class Stage(StrEnum):
+    """Stages of a running job, in their order; a method skips those it does not need."""
+
+    VALIDATE = "validate"
+    LATENTS = "latents"
+    BOUNDARY = "boundary"
+    GENERATOR = "generator"
+    EXAMPLES = "examples"
+    RETRAIN = "retrain"
+    EVALUATE = "evaluate"
+    REPORT = "report"
+
+
+class ArtifactName(StrEnum):
+    """What a finished job offers for download."""
+
+    MODEL = "model"
+    WEIGHTS = "weights"
+    EXAMPLES = "examples"
+    REPORT = "report"
+    REPORT_HTML = "report.html"
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobError(_View):
+    """Why a job failed."""
+
+    code: ErrorCode = Field(description="Stable identifier of the cause.")
+    message: str = Field(description="What is wrong and how to mend it.")
+    stage: Stage | None = Field(None, description="Where it happened; null before the first stage.")
+
+
+class ArtifactView(_View):
+    """One downloadable result."""
+
+    name: ArtifactName
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    media_type: str
+    href: str = Field(description="Path to download it from, relative to the API's root.")
+
+
+class JobView(_View):
+    """A job as its owner sees it."""
+
+    id: UUID
+    status: JobStatus
+    stage: Stage | None = None
+    progress: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="Share of the work done, 0 to 1."
+    )
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    config: JobConfig = Field(description="The configuration with every default filled in.")
+    error: JobError | None = None
+    artifacts: tuple[ArtifactView, ...] = ()
+
+
+class JobPage(_View):
+    """One page of an owner's jobs, newest first."""
+
+    items: tuple[JobView, ...]
+    next: str | None = Field(None, description="Path of the next page; null on the last.")

@@ -1,0 +1,180 @@
+"""The robustness report as a value: what was measured, on what, and what it means.
+
+JSON, HTML and every other face of the report show these numbers and no others.
+"""
+
+import math
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, computed_field
+
+from ladder_schema.config import JobConfig
+from ladder_schema.jobs import Stage
+
+REPORT_VERSION = 1
+MAX_THUMBNAIL_SIDE = 256
+_Z_95 = 1.959963984540054
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(max_length=2_000)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Accuracy(_Value):
+    """Correct predictions out of a number of samples, with Wilson's 95% interval."""
+
+    correct: Count
+    total: Annotated[int, Field(ge=1)]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rate(self) -> float:
+        """Share of correct predictions."""
+        return self.correct / self.total
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's score interval at 95%."""
+        n, p, z2 = self.total, self.correct / self.total, _Z_95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = _Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+class AttackResult(_Value):
+    """One attack, before and after hardening, on the same images.
+
+    ``white_box``: the examples are made against the model they are tested on. ``transfer``: they are made against
+    the original model and replayed on both (the paper's black-box setting).
+    """
+
+    attack: Literal["fgsm", "pgd", "ladder"]
+    setting: Literal["white_box", "transfer"]
+    parameters: dict[str, float | int | str]
+    before: Accuracy
+    after: Accuracy
+
+
+class ModelCard(_Value):
+    """The uploaded model, as far as its file tells."""
+
+    sha256: str
+    classes: Count
+    latent_dimension: Count
+    parameter_count: Count
+    head: Text
+    output: Text
+    caveats: tuple[Text, ...] = ()
+
+
+class DatasetCard(_Value):
+    """The uploaded dataset."""
+
+    sha256: str
+    image_shape: tuple[int, int, int] = Field(description="Channels, height, width.")
+    train_samples: Count
+    test_samples: Count
+    class_names: tuple[Annotated[str, Field(max_length=200)], ...]
+    train_per_class: tuple[Count, ...]
+    test_per_class: tuple[Count, ...]
+    notes: tuple[Text, ...] = ()
+
+
+class BoundarySummary(_Value):
+    """The attention SVMs (paper 3.1.1)."""
+
+    pairs: Count
+    held_out_accuracy_mean: Rate
+    held_out_accuracy_min: Rate
+
+
+class GeneratorSummary(_Value):
+    """The generator (paper 3.1.3, Eq. 4)."""
+
+    architecture: Text
+    parameter_count: Count
+    epochs: Count
+    train_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
+    test_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
+    reconstruction_accuracy: Accuracy = Field(description="Original model on reconstructed test images.")
+
+
+class ExampleSummary(_Value):
+    """LADDER's examples on test images, at the evaluation's relative step."""
+
+    rho: float
+    considered: Count
+    skipped_misclassified: Count
+    skipped_no_crossing: Count
+    latents_crossed: Rate = Field(
+        description="Perturbed latents the original head classifies as another class."
+    )
+    images_fooling: Rate = Field(
+        description="Generated images the original model classifies as another class."
+    )
+
+
+class EpochLosses(_Value):
+    """Mean losses of one retraining epoch."""
+
+    clean: float
+    adversarial: float
+
+
+class Thumbnail(_Value):
+    """Raw pixels, so that nobody has to parse an image file made by an untrusted process."""
+
+    height: Annotated[int, Field(ge=1, le=MAX_THUMBNAIL_SIDE)]
+    width: Annotated[int, Field(ge=1, le=MAX_THUMBNAIL_SIDE)]
+    channels: Literal[1, 3]
+    pixels: Base64Bytes = Field(description="uint8, row by row, channels last.")
+
+
+class GalleryItem(_Value):
+    """An original image beside its adversarial one."""
+
+    original: Thumbnail
+    adversarial: Thumbnail
+    label: Count
+    rho: float | None
+    predicted_original: Count = Field(description="Original model on the original image.")
+    predicted_adversarial: Count = Field(description="Original model on the adversarial image.")
+    predicted_hardened: Count = Field(description="Hardened model on the adversarial image.")
+
+
+class Verdict(_Value):
+    """What the numbers mean for somebody who has to decide."""
+
+    recommendation: Literal["deploy", "deploy_with_care", "do_not_deploy"]
+    headline: Text
+    better: tuple[Text, ...] = ()
+    worse: tuple[Text, ...] = ()
+    limits: tuple[Text, ...] = ()
+
+
+class Report(_Value):
+    """Everything a hardening job measured."""
+
+    report_version: Literal[1] = REPORT_VERSION
+    created_at: datetime
+    config: JobConfig
+    verdict: Verdict
+    clean_before: Accuracy
+    clean_after: Accuracy
+    attacks: tuple[AttackResult, ...]
+    model: ModelCard
+    dataset: DatasetCard
+    boundary: BoundarySummary | None = None
+    generator: GeneratorSummary | None = None
+    examples: ExampleSummary | None = None
+    losses: tuple[EpochLosses, ...] = ()
+    gallery: tuple[GalleryItem, ...] = ()
+    stage_seconds: dict[Stage, float]
+    device: Text
+    versions: dict[str, Text]

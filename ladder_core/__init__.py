@@ -1,0 +1,1 @@
+"""The hardening method: tensors in, values out; no network, no database, no printing."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -118,7 +118,7 @@ class PerturbationConfig(_Section):
 
 
 class RetrainingConfig(_Section):
-    """Retraining on clean and adversarial images: J~ = alpha * J(x, y) + (1 - alpha) * J(x', y) (paper Eq. 6)."""
+    """Retraining on pairs: J~ = alpha * J(x, y) + (1 - alpha) * J(x', y) (paper Eq. 6)."""
 
     alpha: UnitInterval = Field(0.5, description="Weight of the clean loss.")
     examples: Literal["fixed", "fresh"] = Field(
@@ -233,7 +233,7 @@ def resolve_config(raw: Mapping[str, Any]) -> LadderConfig | PgdTrainingConfig:
 
 
 def _sections(method: object) -> set[str]:
-    """Names of the configuration sections the method has; none for an unknown method, which validation refuses."""
+    """Names of the sections the method has; none for an unknown method, which validation refuses."""
     for variant in get_args(get_args(JobConfig)[0]):
         if get_args(variant.model_fields["method"].annotation) == (method,):
             return set(variant.model_fields)

@@ -1,4 +1,4 @@
-"""What a worker and its child say to each other: JSON lines, child to parent on a pipe, parent to child on stdin.
+"""What a worker and its child say to each other: JSON lines on two pipes.
 
 The child writes its results under fixed names in its work directory, so no path crosses the pipe towards the
 parent. Everything the child sends is untrusted data.
@@ -14,7 +14,7 @@ from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import Stage
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Literal[1] = 1
 MAX_LINE_BYTES = 1 << 16
 MAX_MESSAGE_LENGTH = 4_000
 

@@ -12,7 +12,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, computed_field
 from ladder_schema.config import JobConfig
 from ladder_schema.jobs import Stage
 
-REPORT_VERSION = 1
+REPORT_VERSION: Literal[1] = 1
 MAX_THUMBNAIL_SIDE = 256
 _Z_95 = 1.959963984540054
 
@@ -50,8 +50,8 @@ class Accuracy(_Value):
 class AttackResult(_Value):
     """One attack, before and after hardening, on the same images.
 
-    ``white_box``: the examples are made against the model they are tested on. ``transfer``: they are made against
-    the original model and replayed on both (the paper's black-box setting).
+    ``white_box``: the examples are made against the model they are tested on. ``transfer``: they are made
+    against the original model and replayed on both (the paper's black-box setting).
     """
 
     attack: Literal["fgsm", "pgd", "ladder"]

@@ -5,9 +5,9 @@ JSON, HTML and every other face of the report show these numbers and no others.
 
 import math
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, computed_field
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from ladder_schema.config import JobConfig
 from ladder_schema.jobs import Stage
@@ -17,8 +17,10 @@ MAX_THUMBNAIL_SIDE = 256
 _Z_95 = 1.959963984540054
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # what every JSON reader and every float can hold exactly
 Text = Annotated[str, Field(max_length=2_000)]
+# The report comes from a process that is not trusted: what a reader has to scroll past is bounded.
+Texts = Annotated[tuple[Text, ...], Field(max_length=100)]
 
 
 class _Value(BaseModel):
@@ -29,7 +31,13 @@ class Accuracy(_Value):
     """Correct predictions out of a number of samples, with Wilson's 95% interval."""
 
     correct: Count
-    total: Annotated[int, Field(ge=1)]
+    total: Annotated[Count, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.correct > self.total:
+            raise ValueError(f"{self.correct} correct predictions out of {self.total}")
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -56,7 +64,7 @@ class AttackResult(_Value):
 
     attack: Literal["fgsm", "pgd", "ladder"]
     setting: Literal["white_box", "transfer"]
-    parameters: dict[str, float | int | str]
+    parameters: Annotated[dict[Text, float | int | Text], Field(max_length=50)]
     before: Accuracy
     after: Accuracy
 
@@ -64,26 +72,26 @@ class AttackResult(_Value):
 class ModelCard(_Value):
     """The uploaded model, as far as its file tells."""
 
-    sha256: str
+    sha256: Text
     classes: Count
     latent_dimension: Count
     parameter_count: Count
     head: Text
     output: Text
-    caveats: tuple[Text, ...] = ()
+    caveats: Texts = ()
 
 
 class DatasetCard(_Value):
     """The uploaded dataset."""
 
-    sha256: str
-    image_shape: tuple[int, int, int] = Field(description="Channels, height, width.")
+    sha256: Text
+    image_shape: tuple[Count, Count, Count] = Field(description="Channels, height, width.")
     train_samples: Count
     test_samples: Count
     class_names: tuple[Annotated[str, Field(max_length=200)], ...]
     train_per_class: tuple[Count, ...]
     test_per_class: tuple[Count, ...]
-    notes: tuple[Text, ...] = ()
+    notes: Texts = ()
 
 
 class BoundarySummary(_Value):
@@ -135,6 +143,14 @@ class Thumbnail(_Value):
     channels: Literal[1, 3]
     pixels: Base64Bytes = Field(description="uint8, row by row, channels last.")
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        expected = self.height * self.width * self.channels
+        if len(self.pixels) != expected:
+            shape = f"{self.height} x {self.width} x {self.channels}"
+            raise ValueError(f"{len(self.pixels)} pixel bytes, expected {expected} for {shape}")
+        return self
+
 
 class GalleryItem(_Value):
     """An original image beside its adversarial one."""
@@ -147,15 +163,22 @@ class GalleryItem(_Value):
     predicted_adversarial: Count = Field(description="Original model on the adversarial image.")
     predicted_hardened: Count = Field(description="Hardened model on the adversarial image.")
 
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        shapes = [(image.height, image.width, image.channels) for image in (self.original, self.adversarial)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"the original is {shapes[0]} and the adversarial image {shapes[1]}")
+        return self
+
 
 class Verdict(_Value):
     """What the numbers mean for somebody who has to decide."""
 
     recommendation: Literal["deploy", "deploy_with_care", "do_not_deploy"]
     headline: Text
-    better: tuple[Text, ...] = ()
-    worse: tuple[Text, ...] = ()
-    limits: tuple[Text, ...] = ()
+    better: Texts = ()
+    worse: Texts = ()
+    limits: Texts = ()
 
 
 class Report(_Value):
@@ -167,14 +190,14 @@ class Report(_Value):
     verdict: Verdict
     clean_before: Accuracy
     clean_after: Accuracy
-    attacks: tuple[AttackResult, ...]
+    attacks: Annotated[tuple[AttackResult, ...], Field(max_length=100)]
     model: ModelCard
     dataset: DatasetCard
     boundary: BoundarySummary | None = None
     generator: GeneratorSummary | None = None
     examples: ExampleSummary | None = None
-    losses: tuple[EpochLosses, ...] = ()
-    gallery: tuple[GalleryItem, ...] = ()
-    stage_seconds: dict[Stage, float]
+    losses: Annotated[tuple[EpochLosses, ...], Field(max_length=10_000)] = ()
+    gallery: Annotated[tuple[GalleryItem, ...], Field(max_length=100)] = ()
+    stage_seconds: dict[Stage, Annotated[float, Field(ge=0.0)]]
     device: Text
-    versions: dict[str, Text]
+    versions: Annotated[dict[Text, Text], Field(max_length=100)]

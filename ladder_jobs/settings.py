@@ -17,7 +17,9 @@ _GIB = 1 << 30
 class Settings(BaseSettings):
     """What both the API and a worker need to reach Postgres, the broker and the object store."""
 
-    model_config = SettingsConfigDict(env_prefix="LADDER_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LADDER_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: SecretStr = Field(
         description="SQLAlchemy URL of Postgres 14 or newer, e.g. `postgresql+psycopg://user:password@host/ladder`."
@@ -26,12 +28,18 @@ class Settings(BaseSettings):
     s3_endpoint: str = Field(description="Object store as `host:port`, without a scheme.")
     s3_access_key: SecretStr = Field(description="Access key of the object store.")
     s3_secret_key: SecretStr = Field(description="Secret key of the object store.")
-    s3_bucket: str = Field("ladder", description="Bucket that holds uploads and artifacts; created when missing.")
+    s3_bucket: str = Field(
+        "ladder", description="Bucket that holds uploads and artifacts; created when missing."
+    )
     s3_secure: bool = Field(default=False, description="Use TLS towards the object store.")
-    s3_region: str | None = Field(default=None, description="Region of the bucket, where the store wants one.")
+    s3_region: str | None = Field(
+        default=None, description="Region of the bucket, where the store wants one."
+    )
 
     max_model_bytes: PositiveInt = Field(2 * _GIB, description="Largest model upload accepted, in bytes.")
-    max_dataset_bytes: PositiveInt = Field(64 * _GIB, description="Largest dataset upload accepted, in bytes.")
+    max_dataset_bytes: PositiveInt = Field(
+        64 * _GIB, description="Largest dataset upload accepted, in bytes."
+    )
 
     lease_seconds: PositiveFloat = Field(15.0, description="How long a claimed job stays a silent worker's.")
     heartbeat_seconds: PositiveFloat = Field(1.0, description="How often a worker renews its lease.")

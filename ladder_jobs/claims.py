@@ -1,0 +1,293 @@
+"""How a worker takes a job, keeps it, and gives it up.
+
+Postgres owns the job. A claim is a lease: it ends unless a heartbeat renews it, and every write the worker
+makes names the claim's token, so a worker whose lease went to another can change nothing any more.
+
+These functions take a session and do not commit; ``with sessions.begin() as session:`` around them does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from ladder_jobs.moves import move, record
+from ladder_jobs.states import LEASED_STATUSES, EventKind, Outcome
+from ladder_jobs.sweeps import SweepResult, sweep
+from ladder_jobs.tables import Artifact, Attempt, Job, Upload
+from ladder_schema.config import JOB_CONFIG, SCHEMA_VERSION, JobConfig
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
+
+__all__ = [
+    "Answer",
+    "Claim",
+    "LeaseLost",
+    "StoredArtifact",
+    "SweepResult",
+    "UploadRef",
+    "claim_job",
+    "heartbeat",
+    "record_progress",
+    "release",
+    "settle_cancelled",
+    "settle_failed",
+    "settle_succeeded",
+    "sweep",
+]
+
+
+class LeaseLost(Exception):  # noqa: N818 - an event to act on, not an error
+    """The job is no longer this worker's: drop the work, write nothing more."""
+
+
+class Answer(StrEnum):
+    """What a heartbeat hears."""
+
+    GO_ON = "go_on"
+    CANCEL = "cancel"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class UploadRef:
+    """Where an upload lies in the object store, and what it must be."""
+
+    key: str
+    bytes: int
+    sha256: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """A result already in the object store, to be published."""
+
+    name: ArtifactName
+    key: str
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in a worker's hands."""
+
+    job_id: UUID
+    attempt: int
+    token: UUID
+    config: JobConfig
+    model: UploadRef
+    dataset: UploadRef
+    cancel_requested: bool
+
+
+def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
+    """Take the best queued job: highest priority, then the owner with fewest jobs running, then the oldest.
+
+    Jobs whose configuration another version of the schema wrote are left to workers that can read it.
+
+    Args:
+        session: The caller's transaction.
+        queue: Which queue to take from.
+        worker: The worker's name, for whoever looks.
+        lease_seconds: How long the job stays this worker's without a heartbeat.
+
+    Returns:
+        The claim, or None when nothing is queued.
+    """
+    candidate, busy = aliased(Job), aliased(Job)
+    owner_load = (
+        select(func.count())
+        .where(busy.owner_id == candidate.owner_id, busy.status.in_(LEASED_STATUSES))
+        .scalar_subquery()
+    )
+    best = (
+        select(candidate.id)
+        .where(
+            candidate.status == JobStatus.QUEUED,
+            candidate.queue == queue,
+            candidate.config_version == SCHEMA_VERSION,
+        )
+        .order_by(candidate.priority.desc(), owner_load, candidate.created_at, candidate.id)
+        .limit(1)
+        .with_for_update(of=candidate, skip_locked=True)
+        .scalar_subquery()
+    )
+    taken = session.scalar(
+        update(Job)
+        .where(Job.id == best)
+        .values(
+            status=JobStatus.RUNNING,
+            attempt=Job.attempt + 1,
+            token=uuid4(),
+            worker=worker,
+            started_at=func.coalesce(Job.started_at, func.now()),
+            lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
+        )
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    if taken is None or taken.token is None:
+        return None
+    session.add(Attempt(job_id=taken.id, number=taken.attempt, token=taken.token, worker=worker))
+    record(session, taken, EventKind.CLAIMED)
+    return Claim(
+        job_id=taken.id,
+        attempt=taken.attempt,
+        token=taken.token,
+        config=JOB_CONFIG.validate_python(taken.config),
+        model=_reference(taken.model_upload),
+        dataset=_reference(taken.dataset_upload),
+        cancel_requested=taken.cancel_requested_at is not None,
+    )
+
+
+def heartbeat(session: Session, claim: Claim, *, lease_seconds: float) -> Answer:
+    """Renew the lease, and hear whether to go on."""
+    status = session.scalar(
+        update(Job)
+        .where(Job.id == claim.job_id, Job.token == claim.token)
+        .values(lease_expires_at=func.now() + timedelta(seconds=lease_seconds))
+        .returning(Job.status)
+        .execution_options(synchronize_session=False)
+    )
+    if status is None:
+        return Answer.LOST
+    return Answer.CANCEL if status is JobStatus.CANCELLING else Answer.GO_ON
+
+
+def record_progress(session: Session, claim: Claim, stage: Stage, progress: float) -> None:
+    """Say where the job stands; a stage's beginning is also an event.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+    """
+    job = _hold(session, claim)
+    begins = job.stage is not stage
+    job.stage, job.progress = stage, progress
+    if begins:
+        record(session, job, EventKind.STAGE)
+
+
+def settle_succeeded(session: Session, claim: Claim, artifacts: Sequence[StoredArtifact]) -> JobStatus:
+    """Publish the results: the only way to ``succeeded``.
+
+    Returns:
+        ``succeeded``, or ``cancelled`` where a cancel was accepted first; then nothing is published.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+    """
+    job = _hold(session, claim)
+    if job.status is not JobStatus.CANCELLING:
+        session.add_all(
+            Artifact(
+                job_id=job.id,
+                name=artifact.name,
+                object_key=artifact.key,
+                bytes=artifact.bytes,
+                sha256=artifact.sha256,
+                media_type=artifact.media_type,
+            )
+            for artifact in artifacts
+        )
+        job.progress = 1.0
+    return _settle(session, job, JobStatus.SUCCEEDED, Outcome.SUCCEEDED)
+
+
+def settle_failed(session: Session, claim: Claim, error: JobError) -> JobStatus:
+    """End the job with an error.
+
+    Returns:
+        ``failed``, or ``cancelled`` where a cancel was accepted first.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+    """
+    return _settle(session, _hold(session, claim), JobStatus.FAILED, Outcome.FAILED, error=error)
+
+
+def settle_cancelled(session: Session, claim: Claim) -> None:
+    """End a job whose owner asked for it.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+        IllegalTransitionError: Nobody asked to cancel it.
+    """
+    move(session, _hold(session, claim), JobStatus.CANCELLED, outcome=Outcome.CANCELLED)
+
+
+def release(
+    session: Session,
+    claim: Claim,
+    *,
+    reason: str,
+    child_died: bool,
+    max_child_deaths: int,
+    error: JobError | None = None,
+) -> JobStatus:
+    """Give a job back to its queue, or fail it when its child has died too often.
+
+    Args:
+        session: The caller's transaction.
+        claim: The job.
+        reason: Why, for its history.
+        child_died: Whether the attempt's child died of the job itself, which counts towards the cap.
+        max_child_deaths: The cap.
+        error: The child's last words, should this be the last attempt.
+
+    Returns:
+        ``queued``, ``failed``, or ``cancelled`` where a cancel was accepted first.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+    """
+    job = _hold(session, claim)
+    if not child_died:
+        return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
+    job.child_deaths += 1
+    if job.child_deaths < max_child_deaths:
+        return _settle(session, job, JobStatus.QUEUED, Outcome.CHILD_DIED, reason=reason)
+    last_words = error or JobError(code=ErrorCode.CHILD_CRASHED, message=reason, stage=job.stage)
+    return _settle(session, job, JobStatus.FAILED, Outcome.CHILD_DIED, error=last_words)
+
+
+def _hold(session: Session, claim: Claim) -> Job:
+    """Lock the claimed job's row for the rest of the transaction."""
+    job = session.scalar(
+        select(Job)
+        .where(Job.id == claim.job_id, Job.token == claim.token)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if job is None:
+        raise LeaseLost(f"job {claim.job_id}: attempt {claim.attempt} no longer holds it")
+    return job
+
+
+def _settle(
+    session: Session,
+    job: Job,
+    target: JobStatus,
+    outcome: Outcome,
+    *,
+    error: JobError | None = None,
+    reason: str | None = None,
+) -> JobStatus:
+    """End the attempt; a job being cancelled is cancelled, however its attempt ended."""
+    if job.status is JobStatus.CANCELLING:
+        target, error = JobStatus.CANCELLED, None
+    move(session, job, target, outcome=outcome, error=error, reason=reason)
+    return target
+
+
+def _reference(upload: Upload) -> UploadRef:
+    return UploadRef(
+        key=upload.object_key, bytes=upload.bytes, sha256=upload.sha256, filename=upload.filename
+    )

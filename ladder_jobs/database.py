@@ -1,0 +1,52 @@
+"""Connections to Postgres, and the migrations that bring its tables up to date."""
+
+from importlib.resources import as_file, files
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.orm import Session, sessionmaker
+
+# Any constant does, as long as nothing else in the same database takes it.
+_MIGRATION_LOCK = 0x1ADDE2
+
+# A cut network must not leave a worker waiting beyond its lease: a dead peer is noticed within seconds.
+_CONNECT_ARGS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c timezone=UTC",
+}
+
+
+def connect(database_url: str) -> Engine:
+    """Pool of connections; none is opened before it is needed.
+
+    Args:
+        database_url: A Postgres URL; the driver is psycopg whether or not it says so.
+    """
+    url = make_url(database_url)
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(url, pool_pre_ping=True, pool_timeout=5, connect_args=_CONNECT_ARGS)
+
+
+def session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Sessions of this engine; objects stay readable after the commit, for the answer made from them."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def migrate(database_url: str) -> None:
+    """Bring the tables to this version's form; several processes may do so at once, and one does the work."""
+    engine = connect(database_url)
+    try:
+        with engine.begin() as connection, as_file(files("migrations")) as scripts:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config = Config()
+            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

@@ -1,0 +1,238 @@
+"""The object store: uploads and artifacts as objects of one bucket, through the MinIO SDK.
+
+Keys say whose an object is::
+
+    uploads/<owner id>/<upload id>
+    jobs/<job id>/attempts/<number>/<file>
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+from uuid import UUID
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from ladder_jobs.settings import Settings
+
+CHUNK_BYTES = 1 << 20
+PART_BYTES = 8 << 20
+MAX_PARTS = 10_000  # S3's limit on the parts of one object
+
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchBucket"})
+_BUCKET_IS_OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS = 30.0
+
+
+class StoreError(Exception):
+    """The object store did not do what it was asked; trying again later may help."""
+
+
+class ObjectMissingError(StoreError):
+    """There is no such object."""
+
+
+class Reader(Protocol):
+    """A source of bytes; an empty answer is its end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What was stored."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+def upload_key(owner_id: UUID, upload_id: UUID) -> str:
+    """Where an upload lies."""
+    return f"uploads/{owner_id}/{upload_id}"
+
+
+def attempt_key(job_id: UUID, attempt: int, filename: str) -> str:
+    """Where an attempt's file lies: attempts never overwrite each other's."""
+    return f"jobs/{job_id}/attempts/{attempt}/{filename}"
+
+
+class ObjectStore:
+    """One bucket. Every method raises :class:`StoreError` when the store fails or cannot be reached."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.s3_bucket
+        self._client = Minio(
+            endpoint=settings.s3_endpoint,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            # Without a region the SDK asks the store for it before the first request.
+            region=settings.s3_region or "us-east-1",
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+                maxsize=32,
+                retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+            ),
+        )
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket when it is missing."""
+        with _translated(self._bucket):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
+                self._client.make_bucket(self._bucket)
+            except S3Error as error:
+                if error.code not in _BUCKET_IS_OURS:
+                    raise
+
+    def ping(self) -> None:
+        """Make sure the store answers and holds the bucket."""
+        with _translated(self._bucket):
+            if not self._client.bucket_exists(self._bucket):
+                raise ObjectMissingError(f"bucket {self._bucket!r} does not exist")
+
+    def put_stream(
+        self,
+        key: str,
+        reader: Reader,
+        *,
+        media_type: str = "application/octet-stream",
+        part_bytes: int = PART_BYTES,
+    ) -> StoredObject:
+        """Store a stream of unknown length, in parts, so that no more than a few parts are ever in memory.
+
+        An exception raised by the reader ends the upload, leaves no object behind, and comes out as it is.
+
+        Args:
+            key: Where to store it.
+            reader: What to store.
+            media_type: Its media type.
+            part_bytes: Size of a part; the object may have 10,000.
+        """
+        source = _HashingReader(reader)
+        with _translated(key):
+            self._client.put_object(
+                self._bucket,
+                key,
+                cast("BinaryIO", source),
+                length=-1,
+                part_size=part_bytes,
+                num_parallel_uploads=1,
+                content_type=media_type,
+            )
+        return StoredObject(key=key, bytes=source.bytes, sha256=source.sha256)
+
+    def put_file(self, key: str, path: Path, *, media_type: str = "application/octet-stream") -> StoredObject:
+        """Store a file.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        part_bytes = max(PART_BYTES, -(-path.stat().st_size // MAX_PARTS))
+        with path.open("rb") as file:
+            return self.put_stream(key, file, media_type=media_type, part_bytes=part_bytes)
+
+    def get_to_file(self, key: str, path: Path) -> StoredObject:
+        """Fetch an object into a new file.
+
+        Returns:
+            What was fetched, for the caller to compare with what it expects.
+
+        Raises:
+            ObjectMissingError: There is no such object.
+            OSError: The file exists already or cannot be written.
+        """
+        digest, size = hashlib.sha256(), 0
+        chunks = self.open(key)
+        with path.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        return StoredObject(key=key, bytes=size, sha256=digest.hexdigest())
+
+    def open(self, key: str, *, offset: int = 0, length: int = 0) -> Iterator[bytes]:
+        """Start reading an object, or ``length`` bytes of it from ``offset``; 0 reads to the end.
+
+        The object is known to exist when this returns; the chunks come as the iterator is advanced.
+
+        Raises:
+            ObjectMissingError: There is no such object.
+        """
+        with _translated(key):
+            response = self._client.get_object(self._bucket, key, offset=offset, length=length)
+        return _chunks(key, response)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            with _translated(key):
+                self._client.stat_object(self._bucket, key)
+        except ObjectMissingError:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        with _translated(key):
+            self._client.remove_object(self._bucket, key)
+
+    def list_keys(self, prefix: str = "") -> Iterator[str]:
+        """Keys that begin with ``prefix``."""
+        with _translated(prefix):
+            for item in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+                yield cast("str", item.object_name)
+
+
+class _HashingReader:
+    """Counts and hashes what passes, and fills each read: the SDK copies its part once per read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def read(self, size: int = -1, /) -> bytes:
+        pieces: list[bytes] = []
+        while size > 0 and (piece := self._reader.read(size)):
+            pieces.append(piece)
+            size -= len(piece)
+            self.bytes += len(piece)
+            self._digest.update(piece)
+        return b"".join(pieces)
+
+
+def _chunks(key: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        with _translated(key):
+            yield from response.stream(CHUNK_BYTES)
+    finally:
+        response.close()
+        response.release_conn()
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Turn what the SDK raises into this module's errors."""
+    try:
+        yield
+    except S3Error as error:
+        if error.code in _MISSING:
+            raise ObjectMissingError(f"there is no object {key!r}") from error
+        raise StoreError(f"the object store refused {key!r}: {error.code}") from error
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        raise StoreError(f"the object store cannot be reached for {key!r}: {type(error).__name__}") from error

@@ -34,7 +34,7 @@ class Theme:
 
 
 LIGHT = Theme(ink="#1c2330", muted="#556070", grid="#dfe3ea", before="#8b95a7", after="#1f5fd0")
-DARK = Theme(ink="#e8ecf3", muted="#a5afc0", grid="#343d4d", before="#7f8aa0", after="#6ea8ff")
+DARK = Theme(ink="#e8ecf3", muted="#a5afc0", grid="#343d4d", before="#7f8aa0", after="#4a86e8")
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,6 @@ class Report(_Value):
     examples: ExampleSummary | None = None
     losses: Annotated[tuple[EpochLosses, ...], Field(max_length=10_000)] = ()
     gallery: Annotated[tuple[GalleryItem, ...], Field(max_length=100)] = ()
-    stage_seconds: dict[Stage, Annotated[float, Field(ge=0.0)]]
+    stage_seconds: dict[Stage, Annotated[float, Field(ge=0.0, le=1e9)]]
     device: Text
     versions: Annotated[dict[Text, Text], Field(max_length=100)]

@@ -1,0 +1,33 @@
+"""What can go wrong while running the stack on one machine.
+
+LocalStackError
+  - DataDirectoryInUseError
+  - DataDirectoryUnreachableError
+  - PortTakenError
+  - ServerMissingError
+  - ProcessFailedError
+"""
+
+
+class LocalStackError(Exception):
+    """Base of this package's errors; the message says what to do."""
+
+
+class DataDirectoryInUseError(LocalStackError):
+    """Another stack runs on the same data directory."""
+
+
+class DataDirectoryUnreachableError(LocalStackError):
+    """The data directory cannot be made, or an account that must work in it cannot enter it."""
+
+
+class PortTakenError(LocalStackError):
+    """The port that was asked for belongs to another program."""
+
+
+class ServerMissingError(LocalStackError):
+    """A server's wheel is not installed."""
+
+
+class ProcessFailedError(LocalStackError):
+    """A process of the stack ended, or was not ready in time."""

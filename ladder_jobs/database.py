@@ -30,7 +30,9 @@ def connect(database_url: str) -> Engine:
     url = make_url(database_url)
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, pool_pre_ping=True, pool_timeout=5, connect_args=_CONNECT_ARGS)
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=10, max_overflow=30, pool_timeout=5, connect_args=_CONNECT_ARGS
+    )
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:

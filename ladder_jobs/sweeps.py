@@ -50,7 +50,7 @@ def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
 
 
 def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> JobStatus:
-    reason = f"worker {job.worker} was lost"
+    reason = "the worker was lost"
     job.worker_losses += 1
     error = None
     if job.status is JobStatus.CANCELLING:

@@ -1,0 +1,77 @@
+"""The application: ``uvicorn --factory api.app:create_app``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio.to_thread
+import structlog
+from fastapi import FastAPI
+
+from api import handlers, health
+from api.errors import ProblemView
+from api.jobs import endpoints as jobs
+from api.middleware import LingerMiddleware, RequestLogMiddleware
+from api.services import Services, build
+from api.settings import ApiSettings
+from ladder_jobs.logs import configure_logging
+from ladder_jobs.objects import StoreError
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: ApiSettings | None = None) -> FastAPI:
+    """Build the API.
+
+    Args:
+        settings: Its settings. Without, this is the entry point: they are read from the environment, and the
+            process logs as JSON.
+    """
+    if settings is None:
+        settings = ApiSettings()
+        configure_logging(settings.log_level)
+    app = _App(
+        title="LADDER",
+        summary="Model hardening as a service.",
+        description="Post an image classifier and a labelled dataset; download the hardened model, its "
+        "weights, adversarial examples, and a robustness report.",
+        version=version("ladder-hardening"),
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.services = build(settings)
+    app.include_router(jobs.router)
+    app.include_router(health.router)
+    handlers.install(app)
+    app.add_middleware(LingerMiddleware)
+    app.add_middleware(RequestLogMiddleware)
+    return app
+
+
+class _App(FastAPI):
+    """Adds to the description the one schema no route returns by itself: the problem."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema["components"]["schemas"] |= _problem_schemas()
+        return super().openapi()
+
+
+def _problem_schemas() -> dict[str, Any]:
+    schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "ProblemView": schema}
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    try:
+        await anyio.to_thread.run_sync(services.store.ensure_bucket)
+    except StoreError as error:
+        # Not fatal: /readyz tells, and the API works as soon as the store does.
+        log.warning("object store not ready", error=str(error))
+    yield
+    services.engine.dispose()
+    services.celery.close()

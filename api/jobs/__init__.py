@@ -1,0 +1,1 @@
+"""Jobs: posting, watching and cancelling them, and downloading their results."""

@@ -1,0 +1,226 @@
+"""The job routes: each parses, calls one service, and returns."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Response
+
+from api import errors
+from api.errors import documented
+from api.intake.multipart import boundary_of
+from api.jobs import service
+from api.jobs.downloads import prefers_html, serve
+from api.jobs.views import EventList
+from api.security import Authenticated
+from api.services import Use
+from ladder_jobs.wakeups import send_wakeup
+from ladder_schema.jobs import ArtifactName, JobPage, JobView
+
+router = APIRouter(
+    prefix="/jobs", tags=["jobs"], responses=documented(errors.Unauthorized, errors.Unavailable)
+)
+
+JobId = Annotated[str, Path(description="The job's id.", json_schema_extra={"format": "uuid"})]
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model", "dataset"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "model": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The trained classifier, as TorchScript.",
+                        },
+                        "dataset": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A NumPy archive with x_train, y_train and, if there is a "
+                            "test set, x_test, y_test.",
+                        },
+                        "config": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "description": "JSON: whatever should differ from the defaults. The answer's "
+                            "`config` shows every setting.",
+                            "examples": ['{"preset": "quick", "threat_model": {"epsilon": 0.1}}'],
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The range asked for", "content": _FILE},
+    304: {"description": "The caller has it already"},
+    **documented(errors.NotFound, errors.Conflict, errors.RangeNotSatisfiable),
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Post a job",
+    openapi_extra=_BODY,
+    responses=documented(
+        errors.BadRequest,
+        errors.UploadTimeout,
+        errors.TooLarge,
+        errors.UnsupportedMediaType,
+        errors.Invalid,
+    ),
+)
+async def post_job(
+    request: Request,
+    response: Response,
+    services: Use,
+    caller: Authenticated,
+    background: BackgroundTasks,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="Any word of yours: posting again with the same one answers with the first job.",
+        ),
+    ] = None,
+) -> JobView:
+    """Upload a model and a dataset, and have the model hardened.
+
+    The parts may come in any order. `Location` names the job; ask it for its status.
+    """
+    job = await service.submit(
+        services,
+        caller,
+        request.stream(),
+        boundary_of(request.headers.get("content-type", "")),
+        announced=_content_length(request),
+        idempotency_key=idempotency_key,
+    )
+    background.add_task(send_wakeup, services.celery, services.settings.queue)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job
+
+
+@router.get("", summary="List your jobs", responses=documented(errors.BadRequest, errors.Invalid))
+def list_jobs(
+    services: Use,
+    caller: Authenticated,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
+    after: Annotated[
+        str | None, Query(max_length=200, description="Where to go on; `next` of the page before has it.")
+    ] = None,
+) -> JobPage:
+    """Newest first. Follow `next` for older ones; new jobs never shift a page."""
+    return service.page(services, caller, after=after, limit=limit)
+
+
+@router.get("/{job_id}", summary="Watch a job", responses=documented(errors.NotFound))
+def get_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
+    """Where the job stands, and what it offers for download."""
+    return service.get(services, caller, job_id)
+
+
+@router.get("/{job_id}/events", summary="A job's history", responses=documented(errors.NotFound))
+def list_events(services: Use, caller: Authenticated, job_id: JobId) -> EventList:
+    """What happened to the job so far, oldest first."""
+    return EventList(items=service.events(services, caller, job_id))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    responses=documented(errors.NotFound, errors.Conflict),
+)
+def cancel_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
+    """A queued job is cancelled at once, a running one within seconds; it never succeeds afterwards."""
+    return service.cancel(services, caller, job_id)
+
+
+@router.get(
+    "/{job_id}/model",
+    response_class=Response,
+    summary="Download the hardened model",
+    responses={200: {"description": "TorchScript, called as the upload was", "content": _FILE}, **_DOWNLOAD},
+)
+def get_model(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """The uploaded program with hardened parameters."""
+    found = service.artifact(services, caller, job_id, ArtifactName.MODEL)
+    return serve(request, services.store, found)
+
+
+@router.get(
+    "/{job_id}/weights",
+    response_class=Response,
+    summary="Download the hardened weights",
+    responses={
+        200: {"description": "safetensors, with the upload's parameter names", "content": _FILE},
+        **_DOWNLOAD,
+    },
+)
+def get_weights(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """The hardened parameters alone."""
+    found = service.artifact(services, caller, job_id, ArtifactName.WEIGHTS)
+    return serve(request, services.store, found)
+
+
+@router.get(
+    "/{job_id}/examples",
+    response_class=Response,
+    summary="Download adversarial examples",
+    responses={
+        200: {
+            "description": "A zip archive of image pairs, an index and the arrays",
+            "content": {"application/zip": _FILE["application/octet-stream"]},
+        },
+        **_DOWNLOAD,
+    },
+)
+def get_examples(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """Originals beside what LADDER made of them."""
+    found = service.artifact(services, caller, job_id, ArtifactName.EXAMPLES)
+    return serve(request, services.store, found)
+
+
+@router.get(
+    "/{job_id}/report",
+    response_class=Response,
+    summary="Read the robustness report",
+    responses={
+        200: {
+            "description": "The report: JSON, or HTML where `Accept` would rather have it",
+            "content": {"application/json": {}, "text/html": {}},
+        },
+        **_DOWNLOAD,
+    },
+)
+def get_report(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """What was measured before and after, and what it means."""
+    html = prefers_html(request.headers.get("accept", ""))
+    name = ArtifactName.REPORT_HTML if html else ArtifactName.REPORT
+    found = service.artifact(services, caller, job_id, name)
+    return serve(request, services.store, found, vary="Accept")
+
+
+@router.get(
+    "/{job_id}/report.html",
+    response_class=Response,
+    summary="Read the robustness report as a page",
+    responses={200: {"description": "One page", "content": {"text/html": {}}}, **_DOWNLOAD},
+)
+def get_report_page(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """The report for people."""
+    found = service.artifact(services, caller, job_id, ArtifactName.REPORT_HTML)
+    return serve(request, services.store, found)
+
+
+def _content_length(request: Request) -> int | None:
+    value = request.headers.get("content-length", "")
+    return int(value) if value.isdecimal() else None

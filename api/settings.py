@@ -1,0 +1,25 @@
+"""What the API needs besides the settings it shares with the workers."""
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ladder_jobs.settings import Settings
+
+
+class ApiSettings(Settings):
+    """Settings of one API process."""
+
+    queue: str = Field(
+        "gpu",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Queue that new jobs wait in; workers name the queues they serve.",
+    )
+    max_concurrent_uploads: PositiveInt = Field(
+        16,
+        description="Uploads received at a time; each in bounded memory; one more is told to come back.",
+    )
+    upload_idle_seconds: PositiveFloat = Field(
+        60.0, description="How long an upload may send nothing before it is given up."
+    )
+    ready_seconds: PositiveFloat = Field(
+        2.0, description="How long `/readyz` waits for each of the servers the API needs."
+    )

@@ -19,8 +19,8 @@ _ADMINISTRATOR = "postgres"
 _NAME = "ladder"
 _INIT_SECONDS = 120.0
 
-# For tests: the data need not survive a power cut.
-_FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# For tests: data that survives a kill of the server, but not a power cut.
+_FLEETING = ("fsync=off", "full_page_writes=off")
 
 
 class Postgres:

@@ -1,0 +1,205 @@
+"""Real jobs in a real database, and workers to run them with children that follow a script."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session, selectinload, sessionmaker
+
+from ladder_jobs.database import connect, migrate, session_factory
+from ladder_jobs.objects import ObjectStore, upload_key
+from ladder_jobs.repository import NewUpload, create_job, request_cancel
+from ladder_jobs.settings import Settings
+from ladder_jobs.tables import Attempt as AttemptRow
+from ladder_jobs.tables import Event, Job, Owner
+from ladder_schema.config import resolve_config
+from worker.attempt import Tools
+from worker.runner import Runner
+from worker.settings import WorkerSettings
+
+SCRIPTED_CHILD = Path(__file__).with_name("scripted_child.py")
+
+
+def scripted(behaviour: str) -> tuple[str, ...]:
+    """Command of a child that behaves so."""
+    return (sys.executable, "-I", str(SCRIPTED_CHILD), behaviour)
+
+
+@dataclass
+class Bench:
+    """One queue of jobs that no other test uses."""
+
+    settings: WorkerSettings
+    sessions: sessionmaker[Session]
+    store: ObjectStore
+    queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+    shutdown: threading.Event = field(default_factory=threading.Event)
+    owner_id: UUID = field(default_factory=uuid4)
+
+    @staticmethod
+    def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+        """Wait for a condition, or fail."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "what was waited for did not happen in time"
+            time.sleep(0.02)
+
+    @staticmethod
+    def is_alive(pid: int) -> bool:
+        """Whether a process runs; one that has died and waits to be reaped does not."""
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def submit(self, model: bytes = b"a model", dataset: bytes = b"a dataset", **config: object) -> UUID:
+        """Queue a job."""
+        with self.sessions.begin() as session:
+            if session.get(Owner, self.owner_id) is None:
+                session.add(Owner(id=self.owner_id, name=str(self.owner_id)))
+                session.flush()
+            job = create_job(
+                session,
+                self.owner_id,
+                config=resolve_config(config),
+                model=self._upload("model", model),
+                dataset=self._upload("dataset", dataset),
+                queue=self.queue,
+            )
+            return job.id
+
+    def _upload(self, kind: str, content: bytes) -> NewUpload:
+        upload_id = uuid4()
+        key = upload_key(self.owner_id, upload_id)
+        path = self.settings.work_dir / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        stored = self.store.put_file(key, path)
+        return NewUpload(
+            id=upload_id, kind=kind, filename=kind, key=key, bytes=stored.bytes, sha256=stored.sha256
+        )
+
+    def job(self, job_id: UUID) -> Job:
+        with self.sessions() as session:
+            return session.scalars(
+                select(Job).where(Job.id == job_id).options(selectinload(Job.artifacts))
+            ).one()
+
+    def attempts(self, job_id: UUID) -> list[AttemptRow]:
+        query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number)
+        with self.sessions() as session:
+            return list(session.scalars(query))
+
+    def events(self, job_id: UUID) -> list[Event]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.id)))
+
+    def cancel(self, job_id: UUID) -> None:
+        with self.sessions.begin() as session:
+            request_cancel(session, self.owner_id, job_id)
+
+    def reassign(self, job_id: UUID) -> None:
+        """Give the job to another worker, as a sweep and a claim would after a silence."""
+        with self.sessions.begin() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(token=uuid4(), worker="another"))
+
+    def upload_keys(self, job_id: UUID) -> dict[str, str]:
+        """Where the job's uploads lie."""
+        with self.sessions() as session:
+            job = session.get_one(Job, job_id)
+            return {"model": job.model_upload.object_key, "dataset": job.dataset_upload.object_key}
+
+    def wait_for_results(self, job_id: UUID) -> None:
+        """Wait until the job's child has written its last file."""
+        work_dir = self.settings.work_dir / str(job_id)
+        self.wait_until(lambda: any(work_dir.glob("*/output/examples.zip")))
+
+    def runner(self, behaviour: str, **settings: object) -> Runner:
+        """A worker's inside, in this process."""
+        tools = Tools(
+            settings=self.settings.model_copy(update=settings),
+            sessions=self.sessions,
+            store=self.store,
+            shutdown=self.shutdown,
+            identity=None,
+            device="cpu",
+            child_command=scripted(behaviour),
+        )
+        return Runner(tools, name="tester")
+
+    def run(self, behaviour: str, **settings: object) -> Job:
+        """Queue a job, run it once to its end, and look at it."""
+        job_id = self.submit()
+        self.runner(behaviour, **settings).run_queued_jobs(self.queue)
+        return self.job(job_id)
+
+    @contextmanager
+    def running(self, behaviour: str, **settings: object) -> Iterator[None]:
+        """Run queued jobs in the background; leaving waits for the end."""
+        runner = self.runner(behaviour, **settings)
+        thread = threading.Thread(target=runner.run_queued_jobs, args=(self.queue,))
+        thread.start()
+        try:
+            yield
+        except BaseException:
+            self.shutdown.set()
+            raise
+        finally:
+            thread.join()
+
+    def wait_for_stage(self, job_id: UUID) -> None:
+        """Wait until the job's child is at work."""
+        self.wait_until(lambda: self.job(job_id).stage is not None)
+
+    def environment(self) -> dict[str, str]:
+        """What a worker process of this bench finds in its environment."""
+        given = {
+            name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in self.settings
+        }
+        named = {f"LADDER_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+        return {**os.environ, **named}
+
+    def child_pids(self, job_id: UUID) -> list[int]:
+        """Processes whose current directory is the job's."""
+        root = str(self.settings.work_dir / str(job_id))
+        pids = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and str((entry / "cwd").readlink()).startswith(root):
+                    pids.append(int(entry.name))
+            except OSError:
+                continue
+        return pids
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings) -> Iterator[Engine]:
+    migrate(settings.database_url.get_secret_value())
+    ObjectStore(settings).ensure_bucket()
+    engine = connect(settings.database_url.get_secret_value())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def bench(settings: Settings, engine: Engine, tmp_path: Path) -> Bench:
+    given = settings.model_dump() | {
+        "work_dir": tmp_path / "work",
+        "lease_seconds": 5.0,
+        "heartbeat_seconds": 0.1,
+        "sweep_seconds": 0.2,
+        "stop_grace_seconds": 0.5,
+        "term_grace_seconds": 0.3,
+        "retry_seconds": 0.1,
+    }
+    return Bench(
+        settings=WorkerSettings(**given), sessions=session_factory(engine), store=ObjectStore(settings)
+    )

@@ -1,0 +1,230 @@
+"""One worker, one job, a real child: every way an attempt can end."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from ladder_jobs.states import EventKind, Outcome
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import ArtifactName, JobStatus, Stage
+from ladder_schema.report import Report
+
+
+def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
+    job = bench.run("succeed")
+    assert (job.status, job.progress, job.error_code) == (JobStatus.SUCCEEDED, 1.0, None)
+    artifacts = {artifact.name: artifact for artifact in job.artifacts}
+    assert set(artifacts) == set(ArtifactName)
+    assert {name: artifact.media_type for name, artifact in artifacts.items()} == {
+        ArtifactName.MODEL: "application/octet-stream",
+        ArtifactName.WEIGHTS: "application/octet-stream",
+        ArtifactName.EXAMPLES: "application/zip",
+        ArtifactName.REPORT: "application/json",
+        ArtifactName.REPORT_HTML: "text/html; charset=utf-8",
+    }
+    for artifact in job.artifacts:
+        stored = bench.store.get_to_file(artifact.object_key, tmp_path / artifact.name)
+        assert (stored.bytes, stored.sha256) == (artifact.bytes, artifact.sha256)
+        assert artifact.object_key.startswith(f"jobs/{job.id}/attempts/1/")
+    assert (tmp_path / "model").read_bytes() == b"PK\x03\x04 a model"
+    assert Report.model_validate_json((tmp_path / "report").read_bytes()).verdict.headline == "Fine."
+    assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_stages_become_events(bench):
+    job = bench.run("succeed")
+    kinds = [(event.kind, event.stage) for event in bench.events(job.id)]
+    assert kinds == [
+        (EventKind.CREATED, None),
+        (EventKind.CLAIMED, None),
+        (EventKind.STAGE, Stage.VALIDATE),
+        (EventKind.STAGE, Stage.RETRAIN),
+        (EventKind.SUCCEEDED, Stage.RETRAIN),
+    ]
+
+
+def test_nothing_is_left_on_the_disk(bench):
+    job = bench.run("succeed")
+    assert not (bench.settings.work_dir / str(job.id)).exists()
+
+
+def test_queued_jobs_are_run_one_after_another(bench):
+    jobs = [bench.submit() for _ in range(3)]
+    assert bench.runner("succeed").run_queued_jobs(bench.queue) == 3
+    assert {bench.job(job_id).status for job_id in jobs} == {JobStatus.SUCCEEDED}
+    assert bench.runner("succeed").run_queued_jobs(bench.queue) == 0
+
+
+def test_the_child_says_why_the_job_failed(bench):
+    job = bench.run("fail")
+    assert (job.status, job.error_code, job.error_message, job.error_stage) == (
+        JobStatus.FAILED,
+        ErrorCode.MODEL_NEAR_CHANCE,
+        "Chance.",
+        Stage.VALIDATE,
+    )
+    assert job.artifacts == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "complaint"),
+    [
+        ("babble", "a line that is no message"),
+        ("never_end_a_line", "a line of more than 65536 bytes"),
+        ("flood", "too many messages"),
+        ("skip_greeting", "a greeting that is missing"),
+        ("speak_after_the_end", "a message after the last one"),
+        ("blame_the_worker", "it blames worker_lost"),
+        ("leave_nothing", "model.pt is missing"),
+        ("leave_symlink", "model.pt is missing or no file"),
+        ("leave_other_report", "report.json describes another job"),
+        ("leave_bad_weights", "a tensor outside the file"),
+    ],
+)
+def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, complaint):
+    job = bench.run(behaviour)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.PROTOCOL_VIOLATION)
+    assert complaint in job.error_message
+    assert job.artifacts == []
+    assert bench.child_pids(job.id) == []
+
+
+def test_a_child_that_stays_after_its_last_word_is_removed(bench):
+    assert bench.run("linger").status is JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_child_keeps_dying_fails_with_its_last_words(bench):
+    job = bench.run("die", max_child_deaths=3)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.CHILD_CRASHED)
+    assert job.error_stage is Stage.LATENTS
+    assert job.error_message == (
+        "The process that held the model was killed by SIGKILL. Its last words: the end is near, in place.py"
+    )
+    assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED] * 3
+
+
+def test_a_child_that_leaves_without_a_word_has_died(bench):
+    job = bench.run("exit_quietly", max_child_deaths=1)
+    assert job.error_message == "The process that held the model exited with 0."
+
+
+def test_a_killed_child_is_replaced_by_another(bench):
+    job_id = bench.submit()
+    with bench.running("succeed_at_second_attempt"):
+        bench.wait_for_stage(job_id)
+        (pid,) = bench.child_pids(job_id)
+        os.kill(pid, signal.SIGKILL)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.CHILD_DIED, Outcome.SUCCEEDED]
+
+
+def test_what_a_dead_child_started_dies_too(bench):
+    job = bench.run("have_offspring", max_child_deaths=1)
+    pid = int(re.search(r"offspring (\d+)", job.error_message)[1])
+    assert not bench.is_alive(pid)
+
+
+@pytest.mark.parametrize("behaviour", ["sleep_until_told", "ignore_everything"])
+def test_a_running_job_is_cancelled(bench, behaviour):
+    job_id = bench.submit()
+    with bench.running(behaviour):
+        bench.wait_for_stage(job_id)
+        (pid,) = bench.child_pids(job_id)
+        started = time.monotonic()
+        bench.cancel(job_id)
+        bench.wait_until(lambda: bench.job(job_id).status is JobStatus.CANCELLED, seconds=5)
+    grace = bench.settings.stop_grace_seconds + bench.settings.term_grace_seconds
+    assert time.monotonic() - started < grace + 1.5
+    assert not bench.is_alive(pid)
+
+
+@pytest.mark.parametrize("behaviour", ["sleep_until_told", "ignore_everything"])
+def test_a_stopping_worker_gives_its_job_back(bench, behaviour):
+    job_id = bench.submit()
+    with bench.running(behaviour):
+        bench.wait_for_stage(job_id)
+        bench.shutdown.set()
+    job = bench.job(job_id)
+    assert (job.status, job.child_deaths, job.worker_losses) == (JobStatus.QUEUED, 0, 0)
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED]
+    bench.shutdown.clear()
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_worker_that_lost_its_lease_drops_the_work(bench):
+    """The job is taken away mid-run: the child dies at once and what it did changes nothing."""
+    job_id = bench.submit()
+    with bench.running("ignore_everything"):
+        bench.wait_for_stage(job_id)
+        (pid,) = bench.child_pids(job_id)
+        bench.reassign(job_id)
+        bench.wait_until(lambda: not bench.is_alive(pid), seconds=3)
+    assert bench.job(job_id).status is JobStatus.RUNNING
+    assert bench.job(job_id).worker == "another"
+
+
+def test_results_of_a_lost_lease_are_deleted(bench):
+    """The lease is lost between the child's last word and the publishing commit, when no heartbeat tells."""
+    job_id = bench.submit()
+    with bench.running("linger", heartbeat_seconds=60.0):
+        bench.wait_for_results(job_id)
+        bench.reassign(job_id)
+    assert bench.job(job_id).status is JobStatus.RUNNING
+    assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
+
+
+def test_a_job_may_not_run_for_ever(bench):
+    job = bench.run("ignore_everything", job_max_seconds=0.5)
+    assert (job.status, job.error_code, job.error_stage) == (
+        JobStatus.FAILED,
+        ErrorCode.TIME_LIMIT,
+        Stage.VALIDATE,
+    )
+
+
+def test_a_job_may_not_take_all_memory(bench):
+    job = bench.run("eat_memory", max_memory_bytes=128 << 20)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.OUT_OF_MEMORY)
+    assert "128 MiB" in job.error_message
+
+
+def test_an_upload_that_is_gone_fails_the_job(bench):
+    job_id = bench.submit()
+    bench.store.delete(bench.upload_keys(job_id)["model"])
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    job = bench.job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert "model is gone" in job.error_message
+
+
+def test_an_upload_that_has_changed_fails_the_job(bench, tmp_path):
+    job_id = bench.submit()
+    other = tmp_path / "other"
+    other.write_bytes(b"other data")
+    bench.store.put_file(bench.upload_keys(job_id)["dataset"], other)
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    assert "dataset is no longer the file that was uploaded" in bench.job(job_id).error_message
+
+
+def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
+    monkeypatch.setenv("LADDER_S3_SECRET_KEY", "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    job = bench.run("tell_environment")
+    seen = json.loads(job.error_message)
+    output = str(bench.settings.work_dir / str(job.id) / "1" / "output")
+    assert seen["environment"].pop("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # CPython sets it for itself
+    assert seen["environment"] == {
+        "HOME": output,
+        "TMPDIR": output,
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "2",
+    }
+    assert seen["cwd"] == output
+    assert seen["is_group_leader"]
+    assert seen["fds"] == [0, 1, 2]

@@ -1,0 +1,201 @@
+"""One attempt at one job: inputs, child, results, settlement."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session, sessionmaker
+
+from ladder_jobs import claims
+from ladder_jobs.claims import Answer, Claim, LeaseLost, StoredArtifact, UploadRef
+from ladder_jobs.objects import ObjectMissingError, ObjectStore, StoreError, attempt_key
+from ladder_schema.jobs import JobError, JobStatus
+from ladder_schema.protocol import Start
+from worker.endings import Cause, Died, Dropped, Ending, Finished, InputLost, ProtocolViolation, Refused
+from worker.identity import Identity
+from worker.lease import Lease
+from worker.process import ChildProcess
+from worker.results import Result, collect
+from worker.settings import WorkerSettings
+from worker.supervisor import Supervisor
+from worker.workspace import Workspace
+
+log = structlog.get_logger(__name__)
+
+DATABASE_OUTAGE = (OperationalError, InterfaceError, PoolTimeoutError)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every attempt of a worker uses."""
+
+    settings: WorkerSettings
+    sessions: sessionmaker[Session]
+    store: ObjectStore
+    shutdown: threading.Event
+    identity: Identity | None
+    device: str
+    child_command: Sequence[str]
+
+
+class Attempt:
+    """Sees one claim through."""
+
+    def __init__(self, tools: Tools, claim: Claim) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._settings = tools.settings
+        self._is_unsure = False
+
+    def run(self) -> None:
+        """Run the job and settle it.
+
+        Raises:
+            LeaseLost: The job is another worker's by now; nothing is left of this attempt.
+            OSError: The disk failed; the job is not settled.
+            ladder_jobs.objects.StoreError: The object store did; the job is not settled.
+            sqlalchemy.exc.SQLAlchemyError: The database did, and the job may or may not be settled.
+        """
+        root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
+        with (
+            Lease(self._tools.sessions, self._claim, self._settings) as lease,
+            Workspace(root, self._tools.identity) as workspace,
+        ):
+            match self._reach_end(workspace, lease):
+                case Finished():
+                    self._publish(workspace, lease)
+                case ending:
+                    self._settle(ending)
+
+    def release(self, reason: str) -> None:
+        """Give the job back to its queue."""
+        self._write(lambda session: self._release(session, reason=reason))
+
+    def fail(self, error: JobError) -> None:
+        """End the job with an error."""
+        self._write(lambda session: claims.settle_failed(session, self._claim, error))
+
+    def _reach_end(self, workspace: Workspace, lease: Lease) -> Ending:
+        try:
+            self._fetch(self._claim.model, workspace, "model")
+            self._fetch(self._claim.dataset, workspace, "dataset")
+        except InputLost as loss:
+            return Refused(loss.as_job_error())
+        start = Start(
+            model=workspace.inputs / "model",
+            dataset=workspace.inputs / "dataset",
+            work_dir=workspace.output,
+            device=self._tools.device,
+            config=self._claim.config,
+        )
+        child = self._start_child(workspace)
+        log.info("child_started", pid=child.pid)
+        return Supervisor(child, lease, self._tools.shutdown, self._settings).run(start)
+
+    def _start_child(self, workspace: Workspace) -> ChildProcess:
+        identity = self._tools.identity
+        limits = ["--max-file-bytes", str(self._settings.max_result_bytes)]
+        return ChildProcess(
+            [*self._tools.child_command, *limits, *(["--own-user"] if identity else [])],
+            work_dir=workspace.output,
+            log=workspace.log,
+            max_log_bytes=self._settings.max_log_bytes,
+            identity=identity,
+        )
+
+    def _fetch(self, upload: UploadRef, workspace: Workspace, name: str) -> None:
+        path = workspace.inputs / name
+        try:
+            stored = self._tools.store.get_to_file(upload.key, path)
+        except ObjectMissingError as error:
+            raise InputLost(f"The uploaded {name} is gone from the object store") from error
+        if (stored.bytes, stored.sha256) != (upload.bytes, upload.sha256):
+            raise InputLost(f"The stored {name} is no longer the file that was uploaded")
+        workspace.hand_over(path)
+
+    def _settle(self, ending: Refused | Died | Dropped) -> None:
+        log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
+        match ending:
+            case Refused(error=error):
+                self.fail(error)
+            case Died(error=error):
+                self._write(lambda session: self._release(session, reason=error.message, error=error))
+            case Dropped(cause=Cause.CANCEL):
+                self._write(lambda session: claims.settle_cancelled(session, self._claim))
+            case Dropped(cause=Cause.SHUTDOWN):
+                self.release("its worker was stopped")
+            case Dropped(cause=Cause.LOST):
+                raise LeaseLost(str(self._claim.job_id))
+
+    def _publish(self, workspace: Workspace, lease: Lease) -> None:
+        try:
+            results = collect(workspace, self._claim, max_bytes=self._settings.max_result_bytes)
+        except ProtocolViolation as violation:
+            self.fail(violation.as_job_error())
+            return
+        artifacts: list[StoredArtifact] = []
+        try:
+            for result in results:
+                if lease.answer is not Answer.GO_ON:
+                    break  # neither answer is ever taken back, so what follows publishes nothing
+                artifacts.append(self._store(result))
+            status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
+        except (LeaseLost, StoreError):
+            self._discard(artifacts)
+            raise
+        log.info("attempt_ended", ending="finished", status=str(status))
+        if status is not JobStatus.SUCCEEDED:
+            self._discard(artifacts)
+
+    def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
+        return claims.release(
+            session,
+            self._claim,
+            reason=reason,
+            child_died=error is not None,
+            max_child_deaths=self._settings.max_child_deaths,
+            error=error,
+        )
+
+    def _write(self, write: Callable[[Session], _T]) -> _T:
+        """Commit one fenced write; while Postgres is away, try again."""
+        give_up_at = time.monotonic() + self._settings.settle_seconds
+        while True:
+            try:
+                with self._tools.sessions.begin() as session:
+                    return write(session)
+            except DATABASE_OUTAGE:
+                # The commit may have reached Postgres although its answer did not reach us.
+                self._is_unsure = True
+                if self._tools.shutdown.is_set() or time.monotonic() > give_up_at:
+                    raise
+                log.warning("database_unavailable", exc_info=True)
+                self._tools.shutdown.wait(self._settings.heartbeat_seconds)
+
+    def _store(self, result: Result) -> StoredArtifact:
+        key = attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
+        stored = self._tools.store.put_file(key, result.path, media_type=result.media_type)
+        return StoredArtifact(
+            name=result.name,
+            key=key,
+            bytes=stored.bytes,
+            sha256=stored.sha256,
+            media_type=result.media_type,
+        )
+
+    def _discard(self, artifacts: Sequence[StoredArtifact]) -> None:
+        """Delete what was stored for nothing, unless it may have been published after all."""
+        if self._is_unsure:
+            return
+        try:
+            for artifact in artifacts:
+                self._tools.store.delete(artifact.key)
+        except StoreError:
+            log.warning("objects_left_behind", exc_info=True)

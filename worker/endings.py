@@ -1,0 +1,71 @@
+"""How an attempt can end, and what went wrong on the way.
+
+* Ending
+  x Finished     the child says its results are complete
+  x Refused      the job has failed, and trying again would change nothing
+  x Died         the child died; another attempt may fare better
+  x Dropped      somebody wants the attempt to stop: the owner, another worker or whoever runs this one
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import JobError, Stage
+
+
+class Cause(StrEnum):
+    """Who wants a running attempt to stop."""
+
+    LOST = "lost"
+    """The lease is another worker's by now."""
+    CANCEL = "cancel"
+    """The job's owner changed their mind."""
+    SHUTDOWN = "shutdown"
+    """This worker is being stopped."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The child says that every result file is complete."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The job has failed for good."""
+
+    error: JobError
+
+
+@dataclass(frozen=True)
+class Died:
+    """The child died without a last message; `error` is the job's, should this have been the last attempt."""
+
+    error: JobError
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The attempt was stopped from outside."""
+
+    cause: Cause
+
+
+Ending = Finished | Refused | Died | Dropped
+
+
+class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
+    """The child said or left behind something it must not."""
+
+    def as_job_error(self, stage: Stage | None = None) -> JobError:
+        """The failed job's error."""
+        message = f"The process that held the model broke the protocol: {self}."
+        return JobError(code=ErrorCode.PROTOCOL_VIOLATION, message=message, stage=stage)
+
+
+class InputLost(Exception):  # noqa: N818 - a state of the job, not of the code
+    """A stored upload is gone, or no longer the bytes that were uploaded."""
+
+    def as_job_error(self) -> JobError:
+        """The failed job's error."""
+        return JobError(code=ErrorCode.INTERNAL, message=f"{self}. Please upload it again.", stage=None)

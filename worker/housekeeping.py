@@ -1,0 +1,60 @@
+"""Repairs what crashes leave behind: expired leases and lost wake-ups."""
+
+import signal
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from ladder_jobs.claims import sweep
+from ladder_jobs.database import connect, session_factory
+from ladder_jobs.wakeups import celery_app, send_wakeup, wakeup_waits
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+def keep_house(settings: WorkerSettings) -> None:
+    """Sweep at intervals until this process is told to stop.
+
+    It drives itself and consumes nothing from the broker: it is what repairs a broker's losses, so it must go
+    on without one. Any number of them may run; a sweep skips what another holds.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    engine = connect(settings.database_url.get_secret_value())
+    sessions, app = session_factory(engine), celery_app(settings)
+    log.info("housekeeping_started", every_seconds=settings.sweep_seconds)
+    try:
+        while True:
+            tidy(sessions, app, settings)
+            if signal.sigtimedwait(_STOP_SIGNALS, settings.sweep_seconds) is not None:
+                return
+    finally:
+        engine.dispose()
+        log.info("housekeeping_stopped")
+
+
+def tidy(sessions: sessionmaker[Session], app: Celery, settings: WorkerSettings) -> None:
+    """Sweep once, then wake the queues in which jobs wait; an outage is the next sweep's business."""
+    try:
+        with sessions.begin() as session:
+            result = sweep(session, max_worker_losses=settings.max_worker_losses)
+    except SQLAlchemyError:
+        log.warning("sweep_failed", exc_info=True)
+        return
+    if result.requeued or result.failed or result.cancelled:
+        log.info("swept", requeued=result.requeued, failed=result.failed, cancelled=result.cancelled)
+    for queue in result.queues_to_wake:
+        _wake(app, queue)
+
+
+def _wake(app: Celery, queue: str) -> None:
+    try:
+        if not wakeup_waits(app, queue):
+            send_wakeup(app, queue)
+    except OperationalError as error:
+        log.warning("wake_up_failed", queue=queue, error=str(error))

@@ -1,0 +1,88 @@
+"""Keeps a claimed job this worker's, and carries its progress to Postgres."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from ladder_jobs import claims
+from ladder_jobs.claims import Answer, Claim, LeaseLost
+from ladder_schema.jobs import Stage
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """Renews a claim in a thread of its own, so that nothing the supervisor does can delay a heartbeat.
+
+    A database that does not answer is no reason to stop: the lease may run out meanwhile and the job be
+    claimed elsewhere, but then the next answer is `LOST` and every write of ours is refused by its token. A
+    restart of Postgres therefore costs a long training nothing.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], claim: Claim, settings: WorkerSettings) -> None:
+        self._sessions = sessions
+        self._claim = claim
+        self._lease_seconds = settings.lease_seconds
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._lock = threading.Lock()
+        self._pending: list[tuple[Stage, float]] = []
+        self._stage: Stage | None = None
+        self._answer = Answer.CANCEL if claim.cancel_requested else Answer.GO_ON
+        self._closing = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_closed, name=f"lease-{claim.job_id}")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def answer(self) -> Answer:
+        """What Postgres said last."""
+        return self._answer
+
+    def report(self, stage: Stage, progress: float) -> None:
+        """Note where the job stands: a new stage is written at once, all else with the next heartbeat."""
+        with self._lock:
+            if self._pending and self._pending[-1][0] is stage:
+                self._pending.pop()
+            self._pending.append((stage, progress))
+            is_new_stage, self._stage = stage is not self._stage, stage
+        if is_new_stage:
+            self._wake.set()
+
+    def _beat_until_closed(self) -> None:
+        while not (self._closing or self._answer is Answer.LOST):
+            self._beat()
+            self._wake.wait(self._heartbeat_seconds)
+            self._wake.clear()
+
+    def _beat(self) -> None:
+        with self._lock:
+            reports, self._pending = self._pending, []
+        try:
+            with self._sessions.begin() as session:
+                answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
+                if answer is not Answer.LOST:
+                    for stage, progress in reports:
+                        claims.record_progress(session, self._claim, stage, progress)
+        except LeaseLost:
+            answer = Answer.LOST
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_failed", job=str(self._claim.job_id), error=type(error).__name__)
+            with self._lock:
+                self._pending = [*reports, *self._pending]
+            return
+        self._answer = answer

@@ -1,0 +1,186 @@
+"""A child process in a process group of its own, and the pipes to it."""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from ladder_schema.protocol import (
+    FROM_CHILD,
+    MAX_LINE_BYTES,
+    Done,
+    Failed,
+    Hello,
+    Progress,
+    Start,
+    Stop,
+    Stopped,
+)
+from worker.endings import ProtocolViolation
+from worker.identity import Identity
+from worker.lines import LineBuffer
+
+Message = Hello | Progress | Done | Failed | Stopped
+
+# Isolated mode: neither the current directory nor any PYTHON* variable decides what is imported.
+CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")
+
+# Everything else stays behind: a secret that is not in the environment cannot be read from it.
+_KEPT_VARIABLES = (
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
+    "LD_LIBRARY_PATH",
+    "MKL_NUM_THREADS",
+    "NVIDIA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TZ",
+)
+_CHUNK_BYTES = 1 << 16
+_TAIL_BYTES = 1 << 13
+_LOG_DRAIN_SECONDS = 1.0
+
+
+class ChildProcess:
+    """One child: started on construction, gone with its whole process group after `close`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        work_dir: Path,
+        log: Path,
+        max_log_bytes: int,
+        identity: Identity | None,
+    ) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - the command is ours, never a user's
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=work_dir,
+            env=_environment(work_dir),
+            start_new_session=True,
+            user=None if identity is None else identity.uid,
+            group=None if identity is None else identity.gid,
+            extra_groups=None if identity is None else [],
+            bufsize=0,
+        )
+        self.pid = self._process.pid
+        self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stdout.fileno(), False)
+        self._log = _LogCopy(_pipe(self._process.stderr), log, max_log_bytes)
+        self._lines = LineBuffer(MAX_LINE_BYTES)
+        self._pidfd = os.pidfd_open(self.pid)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._pidfd, selectors.EVENT_READ)
+        self._selector.register(self._stdout, selectors.EVENT_READ)
+        self.exited = False
+
+    def send(self, message: Start | Stop) -> None:
+        """Write a message; a child that has gone, or does not read, is noticed elsewhere."""
+        with suppress(BrokenPipeError, BlockingIOError):
+            self._stdin.write(message.model_dump_json().encode() + b"\n")
+
+    def receive(self, timeout: float) -> list[Message]:
+        """Wait for messages or the child's end, whichever comes first, but no longer than `timeout` seconds.
+
+        `exited` is set once the child is gone and everything it said has been given out.
+
+        Raises:
+            ProtocolViolation: What it said is no message.
+        """
+        ready = {key.fd for key, _ in self._selector.select(timeout)}
+        chunk = self._read() if self._stdout.fileno() in ready else None
+        if chunk == b"":
+            self._selector.unregister(self._stdout)
+        if self._pidfd in ready and not chunk:
+            self.exited = True
+        return [_parse(line) for line in self._lines.feed(chunk or b"")]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child's whole process group.
+
+        The group's id cannot belong to anybody else: the child is not reaped before `close`.
+        """
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def close(self) -> int:
+        """Kill what is left of the group and give back the pipes.
+
+        Returns:
+            The child's exit code, negative for a signal.
+        """
+        self.signal(signal.SIGKILL)
+        returncode = self._process.wait()
+        self._log.join(_LOG_DRAIN_SECONDS)
+        self._selector.close()
+        os.close(self._pidfd)
+        self._stdin.close()
+        self._stdout.close()
+        return returncode
+
+    @property
+    def log_tail(self) -> bytes:
+        """The last of what the child wrote to its standard error."""
+        return self._log.tail
+
+    def _read(self) -> bytes | None:
+        try:
+            return os.read(self._stdout.fileno(), _CHUNK_BYTES)
+        except BlockingIOError:
+            return None
+
+
+class _LogCopy(threading.Thread):
+    """Copies a pipe to a file up to a size, reads the rest and forgets it, and remembers the last bytes."""
+
+    def __init__(self, source: IO[bytes], target: Path, max_bytes: int) -> None:
+        super().__init__(name="child-log", daemon=True)
+        self.tail = b""
+        self._source = source
+        self._target = target
+        self._left = max_bytes
+        self.start()
+
+    def run(self) -> None:
+        with self._source, self._target.open("wb", buffering=0) as file:
+            while chunk := self._source.read(_CHUNK_BYTES):
+                self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
+                file.write(chunk[: self._left])
+                self._left -= min(self._left, len(chunk))
+
+
+def _environment(work_dir: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(work_dir),
+        "TMPDIR": str(work_dir),
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+    }
+
+
+def _parse(line: bytes) -> Message:
+    try:
+        return FROM_CHILD.validate_json(line)
+    except ValidationError as error:
+        raise ProtocolViolation(f"a line that is no message ({error.errors()[0]['type']})") from error
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise RuntimeError("the child was started without its pipes")
+    return stream

@@ -1,0 +1,128 @@
+"""Takes what a child left behind, believing nothing of it."""
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from ladder_jobs.claims import Claim
+from ladder_report.html import render_html
+from ladder_schema.jobs import ArtifactName
+from ladder_schema.protocol import ResultFile
+from ladder_schema.report import Report
+from worker.endings import ProtocolViolation
+from worker.workspace import Workspace
+
+_MAX_REPORT_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 100 << 20
+_ZIP_MAGIC = b"PK\x03\x04"
+_BINARY = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A checked file, ready to be stored."""
+
+    name: ArtifactName
+    path: Path
+    media_type: str
+
+
+def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Result, ...]:
+    """Check the child's results and add the report's HTML.
+
+    The report is written anew from its validated value: what is published is what was checked.
+
+    Raises:
+        ProtocolViolation: A file is missing, no regular file, too large, or not what its name says.
+    """
+    model = _take(workspace, ResultFile.MODEL, max_bytes)
+    weights = _take(workspace, ResultFile.WEIGHTS, max_bytes)
+    examples = _take(workspace, ResultFile.EXAMPLES, max_bytes)
+    _check_archive(model)
+    _check_safetensors(weights)
+    _check_archive(examples)
+    report = _read_report(_take(workspace, ResultFile.REPORT, _MAX_REPORT_BYTES), claim)
+
+    json_path = workspace.results / "published.json"
+    json_path.write_text(report.model_dump_json(), encoding="utf-8")
+    html_path = workspace.results / "report.html"
+    html_path.write_text(render_html(report), encoding="utf-8")
+    return (
+        Result(ArtifactName.MODEL, model, _BINARY),
+        Result(ArtifactName.WEIGHTS, weights, _BINARY),
+        Result(ArtifactName.EXAMPLES, examples, "application/zip"),
+        Result(ArtifactName.REPORT, json_path, "application/json"),
+        Result(ArtifactName.REPORT_HTML, html_path, "text/html; charset=utf-8"),
+    )
+
+
+def _take(workspace: Workspace, name: ResultFile, max_bytes: int) -> Path:
+    """Move a file to where the child's user cannot replace it, then look at what it is."""
+    path = workspace.results / name
+    try:
+        (workspace.output / name).rename(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ProtocolViolation(f"{name} is missing or no file") from error
+    try:
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    # A second link would be a file of somebody else's.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise ProtocolViolation(f"{name} is no plain file")
+    if not 0 < status.st_size <= max_bytes:
+        raise ProtocolViolation(f"{name} has {status.st_size} bytes, of at most {max_bytes}")
+    return path
+
+
+def _check_archive(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+            raise ProtocolViolation(f"{path.name} is no archive")
+
+
+def _check_safetensors(path: Path) -> None:
+    """Check that every tensor lies within the file, which is all a reader relies on."""
+    with path.open("rb") as file:
+        header = _safetensors_header(file)
+        data_bytes = path.stat().st_size - file.tell()
+    for name, tensor in header.items():
+        if name != "__metadata__" and not _lies_within(tensor, data_bytes):
+            raise ProtocolViolation(f"{path.name} describes a tensor outside the file")
+
+
+def _safetensors_header(file: IO[bytes]) -> dict[str, object]:
+    size = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(size)) if size <= _MAX_HEADER_BYTES else None
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise ProtocolViolation(f"{ResultFile.WEIGHTS} has no valid header")
+    return header
+
+
+def _lies_within(tensor: object, data_bytes: int) -> bool:
+    match tensor:
+        case {"dtype": str(), "shape": list(), "data_offsets": [int(begin), int(end)]}:
+            return 0 <= begin <= end <= data_bytes
+    return False
+
+
+def _read_report(path: Path, claim: Claim) -> Report:
+    try:
+        report = Report.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProtocolViolation(f"{path.name} is no report ({where}: {first['type']})") from error
+    described = (report.config, report.model.sha256, report.dataset.sha256)
+    if described != (claim.config, claim.model.sha256, claim.dataset.sha256):
+        raise ProtocolViolation(f"{path.name} describes another job")
+    return report

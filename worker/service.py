@@ -1,0 +1,85 @@
+"""The Celery worker of one queue of jobs."""
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+
+import structlog
+from celery import signals
+
+from ladder_jobs.database import connect, session_factory
+from ladder_jobs.objects import ObjectStore
+from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
+from worker.attempt import Tools
+from worker.identity import child_identity
+from worker.process import CHILD_COMMAND
+from worker.runner import Runner
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(
+    settings: WorkerSettings, *, queue: str, device: str, child_command: Sequence[str] = CHILD_COMMAND
+) -> None:
+    """Run the jobs of a queue until this process is told to stop.
+
+    Args:
+        settings: The worker's settings.
+        queue: Which queue of jobs to serve.
+        device: Torch device of the children; `auto` leaves the choice to them.
+        child_command: How to start a child.
+    """
+    name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
+    shutdown = threading.Event()
+    engine = connect(settings.database_url.get_secret_value())
+    runner = Runner(
+        Tools(
+            settings=settings,
+            sessions=session_factory(engine),
+            store=ObjectStore(settings),
+            shutdown=shutdown,
+            identity=child_identity(settings),
+            device=device,
+            child_command=child_command,
+        ),
+        name=name,
+    )
+
+    app = celery_app(settings)
+    # A wake-up left with the broker can wake an idle worker; one that waits in a busy worker wakes nobody.
+    app.conf.worker_disable_prefetch = True
+    # Standard output and the loggers are this program's.
+    app.conf.worker_redirect_stdouts = False
+    signals.setup_logging.connect(_leave_logging_alone)
+
+    @app.task(name=WORK_TASK)  # type: ignore[untyped-decorator]
+    def work(queue: str) -> None:
+        runner.run_queued_jobs(queue)
+
+    def stop(**_: object) -> None:
+        shutdown.set()
+
+    # Celery's own answer to SIGTERM is to wait for the running task; this is what makes the task end.
+    signals.worker_shutting_down.connect(stop)
+    try:
+        app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                "--pool=threads",
+                "--concurrency=1",
+                f"--queues={task_queue(queue)}",
+                f"--hostname={name}",
+                f"--loglevel={settings.log_level}",
+                "--without-gossip",
+                "--without-mingle",
+            ]
+        )
+    finally:
+        engine.dispose()
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Having a receiver is what keeps Celery from configuring the loggers."""

@@ -1,0 +1,47 @@
+"""What a worker needs besides the settings it shares with the API."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ladder_jobs.settings import Settings
+
+_MIB = 1 << 20
+_GIB = 1 << 30
+
+
+class WorkerSettings(Settings):
+    """Limits and grace times of the processes that run jobs."""
+
+    stop_grace_seconds: PositiveFloat = Field(
+        2.0,
+        description="How long a running job may take to stop when asked, before its process gets SIGTERM.",
+    )
+    term_grace_seconds: PositiveFloat = Field(
+        1.0, description="How long after SIGTERM a job's processes get SIGKILL."
+    )
+    retry_seconds: NonNegativeFloat = Field(
+        5.0, description="Pause after an attempt that failed for want of the database or the object store."
+    )
+    max_attempts: Annotated[int, Field(ge=1)] = Field(
+        25, description="Attempts after which an outage of a worker's disk or object store fails the job."
+    )
+    settle_seconds: PositiveFloat = Field(
+        600.0, description="How long a worker tries to record a job's end while Postgres does not answer."
+    )
+    max_result_bytes: PositiveInt = Field(
+        16 * _GIB, description="Largest file a job may write, in bytes; its results included."
+    )
+    max_log_bytes: PositiveInt = Field(16 * _MIB, description="How much of a job's log is kept, in bytes.")
+    max_memory_bytes: PositiveInt | None = Field(
+        None, description="Resident memory of one job, in bytes; empty leaves the limit to the machine."
+    )
+    child_uid: Annotated[int, Field(ge=1)] = Field(
+        65_534, description="User id of the processes that hold a model, where the worker runs as root."
+    )
+    child_gid: Annotated[int, Field(ge=1)] = Field(65_534, description="Their group id.")
+
+    def attempt_dir(self, job_id: object, attempt: int) -> Path:
+        """Directory of one attempt's files."""
+        return self.work_dir / str(job_id) / str(attempt)

@@ -1,0 +1,182 @@
+"""Watches one child from its start to its end, and says how the attempt ended."""
+
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+from ladder_jobs.claims import Answer
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import JobError, Stage
+from ladder_schema.protocol import MAX_MESSAGE_LENGTH, Done, Failed, Hello, Progress, Start, Stop, Stopped
+from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
+from worker.lease import Lease
+from worker.process import ChildProcess, Message
+from worker.settings import WorkerSettings
+from worker.text import last_words, printable
+
+log = structlog.get_logger(__name__)
+
+_TICK_SECONDS = 0.1
+
+# A child speaks of stages and percents: more than this is an attempt to keep its supervisor busy.
+_MESSAGE_ALLOWANCE = 1_000
+_MESSAGES_PER_SECOND = 100
+
+# Only who stands outside the child can know these.
+_NOT_THE_CHILDS = frozenset(
+    {ErrorCode.TIME_LIMIT, ErrorCode.CHILD_CRASHED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.WORKER_LOST}
+)
+
+
+class Supervisor:
+    """Turns messages, orders, limits and the child's end into an `Ending`."""
+
+    def __init__(
+        self, child: ChildProcess, lease: Lease, shutdown: threading.Event, settings: WorkerSettings
+    ) -> None:
+        self._child = child
+        self._lease = lease
+        self._shutdown = shutdown
+        self._settings = settings
+        self._started = time.monotonic()
+        self._oom_kills = _oom_kills()
+        self._messages = 0
+        self._stage: Stage | None = None
+        self._last: Done | Failed | Stopped | None = None
+        self._cause: Cause | None = None
+        self._term_at = float("inf")
+        self._kill_at = float("inf")
+
+    def run(self, start: Start) -> Ending:
+        """Send the child its task and stay with it; when this returns, its process group is gone."""
+        self._child.send(start)
+        try:
+            ending = self._watch()
+        except ProtocolViolation as violation:
+            ending = Refused(violation.as_job_error(self._stage))
+        finally:
+            returncode = self._child.close()
+            log.info("child_exited", pid=self._child.pid, returncode=returncode)
+        return ending or self._judge(returncode)
+
+    def _watch(self) -> Ending | None:
+        """Returns an ending decided here, or None where the child came to its own."""
+        while not self._child.exited:
+            for message in self._child.receive(_TICK_SECONDS):
+                self._hear(message)
+            self._heed_orders()
+            if self._cause is Cause.LOST:
+                return Dropped(Cause.LOST)
+            if error := self._exceeded_limit():
+                return Refused(error)
+            self._escalate()
+        return None
+
+    def _hear(self, message: Message) -> None:
+        self._messages += 1
+        if self._messages > _MESSAGE_ALLOWANCE + _MESSAGES_PER_SECOND * self._seconds():
+            raise ProtocolViolation("too many messages")
+        if isinstance(message, Hello) != (self._messages == 1):
+            raise ProtocolViolation("a greeting that is missing or repeated")
+        if self._last is not None:
+            raise ProtocolViolation("a message after the last one")
+        match message:
+            case Progress(stage=stage, progress=progress):
+                self._stage = stage
+                self._lease.report(stage, progress)
+            case Stopped() if self._cause is None:
+                raise ProtocolViolation("it stopped without being asked")
+            case Failed(code=code) if code in _NOT_THE_CHILDS:
+                raise ProtocolViolation(f"it blames {code}")
+            case Done() | Failed() | Stopped():
+                self._last = message
+                self._kill_at = time.monotonic() + self._settings.stop_grace_seconds
+
+    def _heed_orders(self) -> None:
+        if self._lease.answer is Answer.LOST:
+            self._cause = Cause.LOST
+        elif self._lease.answer is Answer.CANCEL:
+            self._ask_to_stop(Cause.CANCEL)
+        elif self._shutdown.is_set():
+            self._ask_to_stop(Cause.SHUTDOWN)
+
+    def _ask_to_stop(self, cause: Cause) -> None:
+        if self._cause is None:
+            self._child.send(Stop())
+            self._term_at = time.monotonic() + self._settings.stop_grace_seconds
+            self._kill_at = self._term_at + self._settings.term_grace_seconds
+        self._cause = cause
+
+    def _escalate(self) -> None:
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._child.signal(signal.SIGKILL)
+        elif now >= self._term_at:
+            self._child.signal(signal.SIGTERM)
+
+    def _exceeded_limit(self) -> JobError | None:
+        limits = self._settings
+        if self._seconds() > limits.job_max_seconds:
+            message = f"The job ran longer than the {limits.job_max_seconds:.0f} s one attempt may take."
+            return JobError(code=ErrorCode.TIME_LIMIT, message=message, stage=self._stage)
+        if limits.max_memory_bytes is not None and _memory_bytes(self._child.pid) > limits.max_memory_bytes:
+            message = (
+                f"The job needed more than the {limits.max_memory_bytes >> 20} MiB of memory it may have."
+            )
+            return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
+        return None
+
+    def _judge(self, returncode: int) -> Ending:
+        if self._cause is Cause.CANCEL:
+            return Dropped(Cause.CANCEL)
+        match self._last:
+            case Done():
+                return Finished()
+            case Failed(code=code, message=message, stage=stage):
+                message = printable(message, MAX_MESSAGE_LENGTH)
+                return Refused(JobError(code=code, message=message, stage=stage))
+        if self._cause is not None:
+            return Dropped(self._cause)
+        return Died(self._obituary(returncode))
+
+    def _obituary(self, returncode: int) -> JobError:
+        if returncode == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
+            return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
+        how = f"was killed by {_signal_name(-returncode)}" if returncode < 0 else f"exited with {returncode}"
+        words = last_words(self._child.log_tail)
+        message = f"The process that held the model {how}." + (f" Its last words: {words}" if words else "")
+        return JobError(code=ErrorCode.CHILD_CRASHED, message=message, stage=self._stage)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+
+def _memory_bytes(pid: int) -> int:
+    """Anonymous and shared pages of a process; mapped files can be dropped by the kernel and do not count."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(kib) for kib in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", status, re.MULTILINE)) << 10
+
+
+def _oom_kills() -> int:
+    """How often this machine's kernel has killed a process for want of memory."""
+    try:
+        counters = Path("/proc/vmstat").read_text()
+    except OSError:
+        return 0
+    match = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

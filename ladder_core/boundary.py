@@ -1,0 +1,232 @@
+"""The attention SVM of each class pair: paper 3.1.1 and Eq. 2.
+
+For a latent z the attention is ``a = tanh(conv(z))``, ``beta = softmax(a)``; a linear SVM separates the two
+classes on ``beta * z``. Over a vector, a 1x1 convolution from N channels to N is a full linear map. All pairs
+are trained at once as one batched problem.
+
+The paper's beta sums to 1; here it is normalised to mean 1 (that is, multiplied by N), which leaves every
+direction as it was and keeps ``beta * z`` on the scale of z.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ladder_schema.config import BoundaryConfig
+
+HELD_OUT_SHARE = 0.33
+MAX_FULL_DIMENSION = 512
+LOW_RANK = 64
+# Pairs trained together are chosen so that parameters, their gradients, Adam's moments and activations fit.
+_CHUNK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Attention SVMs of P class pairs over latents of D elements.
+
+    Attributes:
+        pairs: (P, 2) int64, the lower class first.
+        index: (K, K) int64, the row of a pair for either order of its classes; -1 where none was built.
+        scale: Latents are divided by this number before anything else.
+        maps: The 1x1 convolution as one (P, D, D) map, or as (P, D, R) and (P, R, D) where D is large.
+        bias: (P, D), the convolution's bias.
+        normal: (P, D), the SVM's weight; it points towards the pair's second class.
+        offset: (P,), the SVM's bias.
+        held_out_accuracy: (P,), on latents the SVM was not trained on.
+    """
+
+    pairs: Tensor
+    index: Tensor
+    scale: float
+    maps: tuple[Tensor, ...]
+    bias: Tensor
+    normal: Tensor
+    offset: Tensor
+    held_out_accuracy: Tensor
+
+    def attention(self, latents: Tensor, pair: int) -> Tensor:
+        """Return beta (B, D), of mean 1 in each row, of latents (B, D) for one pair (Eq. 2)."""
+        return _attention(
+            latents[None] / self.scale, [m[pair : pair + 1] for m in self.maps], self.bias[pair, None]
+        )[0]
+
+    def decision(self, latents: Tensor, pair: int) -> Tensor:
+        """Return the SVM's (B,) signed score; positive says the pair's second class."""
+        attended = self.attention(latents, pair) * latents / self.scale
+        return attended @ self.normal[pair] + self.offset[pair]
+
+    def directions(self, latents: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+        """Return the unit vectors along ``beta * d`` that lead from the source's side to the target's.
+
+        Args:
+            latents: (B, D).
+            sources: (B,) class of each latent.
+            targets: (B,) class to move towards; different from the source.
+
+        Returns:
+            (B, D) of unit length; rows whose pair was not built are zero.
+        """
+        rows = self.index[sources, targets]
+        directions = torch.zeros_like(latents)
+        for row in torch.unique(rows).tolist():
+            if row < 0:
+                continue
+            members = torch.nonzero(rows == row).squeeze(1)
+            directions[members] = self.attention(latents[members], row) * self.normal[row]
+        towards_second = (self.pairs[rows.clamp_min(0), 1] == targets)[:, None]
+        directions = torch.where(towards_second, directions, -directions)
+        return torch.nn.functional.normalize(directions, dim=1)
+
+
+def _attention(latents: Tensor, maps: list[Tensor], bias: Tensor) -> Tensor:
+    """Eq. 2 for a batch of pairs: latents (P, B, D) scaled, bias (P, 1, D); mean-one beta (P, B, D)."""
+    hidden = latents
+    for matrix in maps:
+        hidden = hidden @ matrix
+    return torch.softmax(torch.tanh(hidden + bias), dim=-1) * latents.shape[-1]
+
+
+def choose_pairs(classes: int, confusion: Tensor, max_pairs: int) -> Tensor:
+    """Return the (P, 2) class pairs to build: all of them, or those confused most.
+
+    Args:
+        classes: Number of classes K.
+        confusion: (K, K) mean softmax weight the model gives class j on samples of class i.
+        max_pairs: P at most; but every class keeps the pair with its most confused other class.
+    """
+    pairs = torch.combinations(torch.arange(classes), 2)
+    if len(pairs) <= max_pairs:
+        return pairs
+    affinity = (confusion + confusion.T).cpu().clone().fill_diagonal_(-1.0)
+    nearest = torch.stack([torch.arange(classes), affinity.argmax(dim=1)], dim=1).sort(dim=1).values
+    score = affinity[pairs[:, 0], pairs[:, 1]].clone()
+    needed = torch.zeros(classes, classes, dtype=torch.bool)
+    needed[nearest[:, 0], nearest[:, 1]] = True
+    score[needed[pairs[:, 0], pairs[:, 1]]] += 2.0
+    keep = score.topk(max(max_pairs, int(needed.sum()))).indices.sort().values
+    return pairs[keep]
+
+
+def fit_boundaries(
+    latents: Tensor,
+    labels: Tensor,
+    pairs: Tensor,
+    classes: int,
+    config: BoundaryConfig,
+    generator: torch.Generator,
+) -> Boundaries:
+    """Train the attention and the SVM of every pair together (3.1.1).
+
+    Args:
+        latents: (n, D) float32, on the device to train on.
+        labels: (n,) int64 on the same device; ``config.samples_per_class`` a class are used at most.
+        pairs: (P, 2) int64 class pairs.
+        classes: Number of classes K.
+        config: Optimiser settings.
+        generator: CPU stream for the choice of samples and the initial weights.
+    """
+    scale = max(latents.square().mean().sqrt().item(), 1e-12)
+    pool, mask, held_out = _sample_pool(latents / scale, labels, classes, config.samples_per_class, generator)
+    chunk = _pairs_per_chunk(latents.shape[1], pool.shape[1])
+    fitted = [
+        _fit_chunk(pool, mask, held_out, part.to(latents.device), config, generator)
+        for part in pairs.split(chunk)
+    ]
+    index = torch.full((classes, classes), -1, dtype=torch.int64)
+    index[pairs[:, 0], pairs[:, 1]] = index[pairs[:, 1], pairs[:, 0]] = torch.arange(len(pairs))
+    maps = tuple(torch.cat(parts) for parts in zip(*(f.maps for f in fitted), strict=True))
+    return Boundaries(
+        pairs=pairs.to(latents.device),
+        index=index.to(latents.device),
+        scale=scale,
+        maps=maps,
+        bias=torch.cat([f.bias for f in fitted]).squeeze(1),
+        normal=torch.cat([f.normal for f in fitted]).squeeze(2),
+        offset=torch.cat([f.offset for f in fitted]).flatten(),
+        held_out_accuracy=torch.cat([f.accuracy for f in fitted]),
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    maps: list[Tensor]
+    bias: Tensor
+    normal: Tensor
+    offset: Tensor
+    accuracy: Tensor
+
+
+def _pairs_per_chunk(dimension: int, per_class: int) -> int:
+    width = 2 * dimension * LOW_RANK if dimension > MAX_FULL_DIMENSION else dimension**2
+    floats = 4 * width + 8 * 2 * per_class * dimension
+    return max(1, _CHUNK_BYTES // (4 * floats))
+
+
+def _sample_pool(
+    latents: Tensor, labels: Tensor, classes: int, per_class: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return latents (K, n, D) of each class, which rows exist (K, n), and which are held out (K, n)."""
+    size = int(min(per_class, torch.bincount(labels, minlength=classes).max().item()))
+    pool = latents.new_zeros(classes, size, latents.shape[1])
+    mask = torch.zeros(classes, size, dtype=torch.bool)
+    held_out = torch.zeros(classes, size, dtype=torch.bool)
+    for label in range(classes):
+        members = torch.nonzero(labels == label).squeeze(1)
+        chosen = members[torch.randperm(len(members), generator=generator)[:size].to(members.device)]
+        pool[label, : len(chosen)] = latents[chosen]
+        mask[label, : len(chosen)] = True
+        held_out[label, : round(HELD_OUT_SHARE * len(chosen))] = True
+    return pool, mask.to(latents.device), held_out.to(latents.device)
+
+
+def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Uniform weights on the scale of torch's linear layers."""
+    bound = 1 / math.sqrt(fan_in)
+    weights = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return weights.to(device).requires_grad_()
+
+
+def _fit_chunk(
+    pool: Tensor,
+    mask: Tensor,
+    held_out: Tensor,
+    pairs: Tensor,
+    config: BoundaryConfig,
+    generator: torch.Generator,
+) -> _Fitted:
+    count, dimension, device = len(pairs), pool.shape[2], pool.device
+    samples = pool[pairs].flatten(1, 2)
+    exists, test = mask[pairs].flatten(1), held_out[pairs].flatten(1)
+    sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(pool.shape[1])[None]
+    weight = (exists & ~test).float()
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+
+    ranks = [dimension, LOW_RANK, dimension] if dimension > MAX_FULL_DIMENSION else [dimension, dimension]
+    maps = [
+        _initial((count, fan_in, fan_out), fan_in, generator, device) for fan_in, fan_out in pairwise(ranks)
+    ]
+    bias = _initial((count, 1, dimension), dimension, generator, device)
+    normal = _initial((count, dimension, 1), dimension, generator, device)
+    offset = torch.zeros(count, 1, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([*maps, bias, normal, offset], lr=config.learning_rate)
+
+    def scores() -> Tensor:
+        attended = _attention(samples, maps, bias) * samples
+        return (attended @ normal).squeeze(2) + offset
+
+    with torch.enable_grad():
+        for _ in range(config.steps):
+            hinge = (torch.relu(1 - sides * scores()) * weight).sum(dim=1)
+            # A sum over pairs keeps each pair's problem its own: no pair's gradient depends on their number.
+            loss = (hinge + config.weight_decay * normal.square().sum(dim=(1, 2))).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    with torch.no_grad():
+        correct = ((scores() * sides) > 0) & test
+        accuracy = correct.sum(dim=1) / test.sum(dim=1).clamp_min(1)
+    return _Fitted([m.detach() for m in maps], bias.detach(), normal.detach(), offset.detach(), accuracy)

@@ -1,0 +1,123 @@
+"""Recognise an uploaded model file and load it, or say what it is instead.
+
+This module names honest mistakes. It is no defence: ``torch.jit.load`` runs code of the file while loading,
+so a file from a stranger is loaded only in a process that may do no harm.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import torch
+
+from ladder_core.errors import ModelError
+from ladder_schema.errors import ErrorCode
+
+_HOW_TO_EXPORT = "export the model with torch.jit.trace(model.eval(), images).save(path)"
+_FOREIGN_FORMATS = (
+    (b"\x80", "a pickle, as torch.save wrote before PyTorch 1.6"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x1f\x8b", "a gzip file"),
+)
+_SUMMARY_LENGTH = 300
+
+
+def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
+    """Load a TorchScript file onto the CPU.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The module as saved, and the extra files the user stored in it (``_extra_files`` of
+        ``torch.jit.save``).
+
+    Raises:
+        ModelError: ``MODEL_UNREADABLE`` if the file is no TorchScript archive or cannot be loaded,
+            ``MODEL_UNSUPPORTED`` if it is another format PyTorch writes.
+    """
+    names = _archive_names(path)
+    extra: dict[str, str | bytes] = dict.fromkeys(_extra_files(names), "")
+    try:
+        script: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(path), map_location="cpu", _extra_files=extra
+        )
+    except Exception as error:
+        # Whatever the file's own code raised while loading is the file's fault.
+        raise _load_error(error) from error
+    return script, {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
+
+
+def _archive_names(path: Path) -> list[str]:
+    """The entries of the archive, after checking that it is TorchScript."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise _unreadable(f"the model file cannot be read ({error.strerror})") from error
+    if not start:
+        raise _unreadable(f"the model file is empty; {_HOW_TO_EXPORT}")
+    if not start.startswith(b"PK"):
+        raise _unreadable(
+            f"the model file is {_foreign_format(start)}, not a TorchScript archive; {_HOW_TO_EXPORT}"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _unreadable("the model file is a damaged or truncated archive; upload it again") from error
+    _check_is_torchscript(names)
+    return names
+
+
+def _foreign_format(start: bytes) -> str:
+    for magic, description in _FOREIGN_FORMATS:
+        if start.startswith(magic):
+            return description
+    if start[8:9] == b"{":
+        return "a safetensors file (weights without a program)"
+    if b"ustar" in start:
+        return "a tar file"
+    return "of an unknown format"
+
+
+def _check_is_torchscript(names: list[str]) -> None:
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
+        return
+    if any(name.endswith(("model.json", "serialized_exported_program.json")) for name in names):
+        raise ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"the model file is a torch.export archive (.pt2), which is not supported yet; {_HOW_TO_EXPORT}",
+        )
+    if "data.pkl" in inside:
+        raise _unreadable(
+            "the model file was written by torch.save: it holds a state_dict or a pickled module, which "
+            f"cannot run without your Python code; {_HOW_TO_EXPORT}"
+        )
+    raise _unreadable(f"the model file is a zip archive without a TorchScript program; {_HOW_TO_EXPORT}")
+
+
+def _extra_files(names: list[str]) -> list[str]:
+    parts = [name.split("/", 2) for name in names]
+    return [part[2] for part in parts if len(part) == 3 and part[1] == "extra" and part[2]]
+
+
+def _load_error(error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())
+    if "required keyword attribute" in reason or "mkldnn" in reason.lower() or "prepacked::" in reason:
+        return ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            "the model file cannot be loaded again: this happens to files from "
+            "torch.jit.optimize_for_inference, which PyTorch saves but cannot read; save the module before "
+            "that call",
+        )
+    if len(reason) > _SUMMARY_LENGTH:
+        reason = reason[:_SUMMARY_LENGTH] + " ..."
+    return _unreadable(f"PyTorch {torch.__version__} cannot load the model file: {reason}")
+
+
+def _unreadable(message: str) -> ModelError:
+    return ModelError(ErrorCode.MODEL_UNREADABLE, message)

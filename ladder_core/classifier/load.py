@@ -1,0 +1,58 @@
+"""From an uploaded file to a ``Classifier``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ladder_core.classifier.description import Description
+from ladder_core.classifier.graph import walk
+from ladder_core.classifier.network import Network
+from ladder_core.classifier.preprocessing import Preprocess
+from ladder_core.classifier.program import compile_graph
+from ladder_core.classifier.torchscript import TorchScriptFile, caveats
+from ladder_core.classifier.wrapper import Classifier
+from ladder_schema.config import Preprocessing
+
+
+def load_classifier(
+    path: Path, *, device: torch.device | str = "cpu", preprocessing: Preprocessing | None = None
+) -> Classifier:
+    """Load an uploaded TorchScript classifier, traced, scripted or frozen.
+
+    The file runs its own code while it is loaded: call this only where that can do no harm.
+
+    Args:
+        path: The uploaded file. It must stay in place as long as the classifier, which reads it again to
+        save.
+        device: Where the classifier lives; a device that tracing had fixed does not matter.
+        preprocessing: What the model expects of its input; folded in front of it, so that images are always
+            pixels in [0, 1]. The saved file is without it.
+
+    Returns:
+        The classifier, in eval mode, every parameter trainable.
+
+    Raises:
+        ModelError: ``MODEL_UNREADABLE``, ``MODEL_UNSUPPORTED`` or ``MODEL_NOT_CLASSIFIER``; the message says
+            what is wrong and how to mend it.
+    """
+    file = TorchScriptFile(path)
+    upload = file.read()
+    program = compile_graph(upload.graph)
+    network = Network(upload.tensors)
+    description = Description(
+        format="frozen torchscript" if upload.frozen else "torchscript",
+        input_shape=None,
+        num_classes=None,
+        latent_dim=None,
+        head=program.head_kind,
+        head_is_affine=program.affine is not None,
+        output_form=program.output.form,
+        output_key=program.output.key,
+        parameter_count=sum(parameter.numel() for parameter in network.parameters()),
+        operators=tuple(sorted({node.name for node in walk(upload.graph.block)})),
+        caveats=tuple(caveats(upload)),
+    )
+    preprocess = Preprocess(preprocessing) if preprocessing is not None else None
+    return Classifier(program, network, file, description, preprocess).to(device).eval()

@@ -6,7 +6,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-_ORDINARY = "nobody"
+from ladder_local.errors import LocalStackError
+
+# Not `nobody` if it can be helped: that is who runs the processes that hold uploaded models.
+_ORDINARY = ("postgres", "daemon", "nobody")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,22 @@ class Account:
         return bool(status.st_mode & stat.S_IXOTH)
 
 
-def ordinary_account() -> Account | None:
-    """The account for a server that refuses root, or None where we are an ordinary user ourselves."""
+def ordinary_account(directory: Path) -> Account | None:
+    """The account for a server that refuses root, or None where we are an ordinary user ourselves.
+
+    Args:
+        directory: The server's data; where there is some, its owner stays the one.
+
+    Raises:
+        LocalStackError: This system has no account to run it as.
+    """
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwnam(_ORDINARY)
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    if directory.exists():
+        status = directory.stat()
+        return Account(f"user {status.st_uid}", status.st_uid, status.st_gid)
+    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
+    for name in _ORDINARY:
+        if entry := accounts.get(name):
+            return Account(name, entry.pw_uid, entry.pw_gid)
+    raise LocalStackError(f"there is no account to run Postgres as; it refuses root. Add one of: {_ORDINARY}")

@@ -73,6 +73,11 @@ class Supervisor:
         with self._guard:
             return self._processes[name]
 
+    def running(self, names: Iterable[str]) -> list[str]:
+        """Those of the names under which a process was started and not stopped."""
+        with self._guard:
+            return [name for name in names if name in self._processes]
+
     def stop(self, names: Iterable[str]) -> None:
         """Stop these processes, all at once, and return when they have ended."""
         with self._guard:

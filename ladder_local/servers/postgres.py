@@ -24,7 +24,7 @@ _FLEETING = ("fsync=off", "full_page_writes=off")
 
 
 class Postgres:
-    """The database server. It refuses to run as root, so as root it runs as ``nobody``.
+    """The database server. It refuses to run as root, so as root it runs as another account.
 
     Args:
         directory: The stack's data directory.
@@ -37,9 +37,9 @@ class Postgres:
     def __init__(self, directory: DataDirectory, *, durable: bool = True) -> None:
         self._directory = directory
         self._durable = durable
-        self._account = ordinary_account()
         self._home = directory.subdirectory("postgres", mode=0o711)
         self._cluster = self._home / "data"
+        self._account = ordinary_account(self._cluster)
 
     @property
     def url(self) -> str:

@@ -17,7 +17,6 @@ _CONNECT_ARGS = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": "-c timezone=UTC",
 }
 
 
@@ -30,8 +29,14 @@ def connect(database_url: str) -> Engine:
     url = make_url(database_url)
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
+    options = f"{url.query.get('options', '')} -c timezone=UTC"
     return create_engine(
-        url, pool_pre_ping=True, pool_size=10, max_overflow=30, pool_timeout=5, connect_args=_CONNECT_ARGS
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=30,
+        pool_timeout=5,
+        connect_args={**_CONNECT_ARGS, "options": options},
     )
 
 

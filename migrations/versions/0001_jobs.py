@@ -57,8 +57,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_uploads"),
         sa.UniqueConstraint("object_key", name="uq_uploads_object_key"),
         sa.ForeignKeyConstraint(["owner_id"], ["owners.id"], name="fk_uploads_owner_id_owners"),
-        sa.CheckConstraint("kind IN ('model', 'dataset')", name="ck_uploads_kind"),
-        sa.CheckConstraint("bytes > 0", name="ck_uploads_not_empty"),
+        sa.CheckConstraint("kind IN ('model', 'dataset')", name=op.f("ck_uploads_kind")),
+        sa.CheckConstraint("bytes > 0", name=op.f("ck_uploads_not_empty")),
     )
     op.create_index("ix_uploads_owner_id_sha256", "uploads", ["owner_id", "sha256"])
     _create_jobs()
@@ -75,7 +75,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_attempts"),
         sa.UniqueConstraint("token", name="uq_attempts_token"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_attempts_job_id_jobs", ondelete="CASCADE"),
-        sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ck_attempts_ended_has_outcome"),
+        sa.CheckConstraint(
+            "(ended_at IS NULL) = (outcome IS NULL)", name=op.f("ck_attempts_ended_has_outcome")
+        ),
     )
     op.create_index(
         "ix_attempts_open",
@@ -107,7 +109,7 @@ def upgrade() -> None:
         sa.Column("media_type", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "name", name="pk_artifacts"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_artifacts_job_id_jobs", ondelete="CASCADE"),
-        sa.CheckConstraint("bytes >= 0", name="ck_artifacts_size"),
+        sa.CheckConstraint("bytes >= 0", name=op.f("ck_artifacts_size")),
     )
 
 
@@ -148,26 +150,31 @@ def _create_jobs() -> None:
         ),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')",
-            name="ck_jobs_jobstatus",
+            name=op.f("ck_jobs_jobstatus"),
         ),
-        sa.CheckConstraint("progress BETWEEN 0 AND 1", name="ck_jobs_progress"),
+        sa.CheckConstraint("progress BETWEEN 0 AND 1", name=op.f("ck_jobs_progress")),
         sa.CheckConstraint(
-            "(status IN ('running', 'cancelling')) = (token IS NOT NULL)", name="ck_jobs_leased_has_token"
+            "(status IN ('running', 'cancelling')) = (token IS NOT NULL)",
+            name=op.f("ck_jobs_leased_has_token"),
         ),
-        sa.CheckConstraint("(token IS NULL) = (worker IS NULL)", name="ck_jobs_token_with_worker"),
-        sa.CheckConstraint("(token IS NULL) = (lease_expires_at IS NULL)", name="ck_jobs_token_with_lease"),
-        sa.CheckConstraint("(attempt = 0) = (started_at IS NULL)", name="ck_jobs_attempted_has_start"),
+        sa.CheckConstraint("(token IS NULL) = (worker IS NULL)", name=op.f("ck_jobs_token_with_worker")),
+        sa.CheckConstraint(
+            "(token IS NULL) = (lease_expires_at IS NULL)", name=op.f("ck_jobs_token_with_lease")
+        ),
+        sa.CheckConstraint("(attempt = 0) = (started_at IS NULL)", name=op.f("ck_jobs_attempted_has_start")),
         sa.CheckConstraint(
             "(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
-            name="ck_jobs_final_has_finish",
+            name=op.f("ck_jobs_final_has_finish"),
         ),
-        sa.CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="ck_jobs_failed_has_error"),
         sa.CheckConstraint(
-            "(error_code IS NULL) = (error_message IS NULL)", name="ck_jobs_error_has_message"
+            "(status = 'failed') = (error_code IS NOT NULL)", name=op.f("ck_jobs_failed_has_error")
+        ),
+        sa.CheckConstraint(
+            "(error_code IS NULL) = (error_message IS NULL)", name=op.f("ck_jobs_error_has_message")
         ),
         sa.CheckConstraint(
             "(status IN ('cancelling', 'cancelled')) = (cancel_requested_at IS NOT NULL)",
-            name="ck_jobs_cancelled_has_request",
+            name=op.f("ck_jobs_cancelled_has_request"),
         ),
     )
     op.create_index(

@@ -1,0 +1,265 @@
+"""Claims: one worker a job, the best job first, and no write without the lease."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import func, select, update
+
+from ladder_jobs.claims import (
+    Answer,
+    Claim,
+    LeaseLost,
+    StoredArtifact,
+    heartbeat,
+    record_progress,
+    release,
+    settle_cancelled,
+    settle_failed,
+    settle_succeeded,
+)
+from ladder_jobs.repository import list_events, request_cancel
+from ladder_jobs.states import EventKind, IllegalTransitionError, Outcome
+from ladder_jobs.tables import Artifact, Attempt, Event, Job
+from ladder_schema.config import SCHEMA_VERSION
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
+
+ERROR = JobError(code=ErrorCode.MODEL_UNREADABLE, message="No model.", stage=Stage.VALIDATE)
+MODEL = StoredArtifact(ArtifactName.MODEL, "jobs/x/model.pt", 3, "0" * 64, "application/octet-stream")
+
+
+def test_a_claim_says_what_the_worker_needs(jobs, alice):
+    job_id = jobs.queue(alice, preset="quick", seed=7)
+    claim = jobs.claimed(worker="w9")
+    row = jobs.row(job_id)
+    assert (claim.job_id, claim.attempt, claim.cancel_requested) == (job_id, 1, False)
+    assert claim.config.seed == 7
+    assert claim.model.filename == "model.bin"
+    assert claim.dataset.key.startswith(f"uploads/{alice}/")
+    assert (row.status, row.token, row.worker) == (JobStatus.RUNNING, claim.token, "w9")
+    assert row.started_at is not None
+
+
+def test_nothing_queued_is_no_claim(jobs, alice):
+    assert jobs.claim() is None
+    jobs.queue(alice, queue="cpu")
+    assert jobs.claim(queue="gpu") is None
+
+
+def test_racing_workers_get_each_job_exactly_once(jobs, alice):
+    queued = {jobs.queue(alice) for _ in range(40)}
+    start = threading.Barrier(8)
+
+    def work(worker: str) -> list[Claim]:
+        start.wait()
+        taken = []
+        while (claim := jobs.claim(worker=worker)) is not None:
+            taken.append(claim)
+        return taken
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = [c for taken in pool.map(work, (f"w{n}" for n in range(8))) for c in taken]
+    assert Counter(c.job_id for c in claims) == Counter(queued)
+    assert len({c.token for c in claims}) == 40
+
+
+def test_priority_goes_before_age(jobs, alice):
+    jobs.queue(alice)
+    urgent = jobs.queue(alice, priority=1)
+    assert jobs.claimed().job_id == urgent
+
+
+def test_owners_share_workers_fairly(jobs, alice):
+    bob = jobs.owner("bob")
+    of_alice = [jobs.queue(alice) for _ in range(3)]
+    of_bob = [jobs.queue(bob) for _ in range(2)]
+    order = [jobs.claimed().job_id for _ in range(5)]
+    assert order == [of_alice[0], of_bob[0], of_alice[1], of_bob[1], of_alice[2]]
+
+
+def test_a_finished_job_no_longer_counts_against_its_owner(jobs, alice):
+    bob = jobs.owner("bob")
+    jobs.queue(alice)
+    jobs.do(settle_succeeded, jobs.claimed(), [MODEL])
+    second = jobs.queue(alice)
+    jobs.queue(bob)
+    assert jobs.claimed().job_id == second
+
+
+def test_a_configuration_of_another_version_is_left_alone(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    with sessions.begin() as session:
+        session.execute(update(Job).values(config_version=SCHEMA_VERSION + 1))
+    assert jobs.claim() is None
+    assert jobs.row(job_id).status is JobStatus.QUEUED
+
+
+def test_heartbeats_renew_the_lease_and_hear_of_a_cancel(jobs, alice):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed(lease_seconds=1)
+    before = jobs.row(job_id).lease_expires_at
+    assert jobs.do(heartbeat, claim, lease_seconds=60) is Answer.GO_ON
+    assert jobs.row(job_id).lease_expires_at > before
+    jobs.do(request_cancel, alice, job_id)
+    assert jobs.do(heartbeat, claim, lease_seconds=60) is Answer.CANCEL
+
+
+def test_a_new_stage_is_an_event_and_progress_within_it_is_not(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    for stage, progress in [(Stage.VALIDATE, 0.1), (Stage.VALIDATE, 0.2), (Stage.LATENTS, 0.3)]:
+        jobs.do(record_progress, claim, stage, progress)
+    row = jobs.row(job_id)
+    assert (row.stage, row.progress) == (Stage.LATENTS, 0.3)
+    with sessions() as session:
+        history = [(e.kind, e.stage, e.attempt) for e in list_events(session, alice, job_id)]
+    assert history == [
+        (EventKind.CREATED, None, 0),
+        (EventKind.CLAIMED, None, 1),
+        (EventKind.STAGE, Stage.VALIDATE, 1),
+        (EventKind.STAGE, Stage.LATENTS, 1),
+    ]
+
+
+WRITES = {
+    "progress": lambda s, c: record_progress(s, c, Stage.RETRAIN, 0.9),
+    "succeeded": lambda s, c: settle_succeeded(s, c, [MODEL]),
+    "failed": lambda s, c: settle_failed(s, c, ERROR),
+    "cancelled": settle_cancelled,
+    "release": lambda s, c: release(s, c, reason="stop", child_died=True, max_child_deaths=1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_worker_whose_lease_went_to_another_can_write_nothing(jobs, alice, sessions, write):
+    job_id = jobs.queue(alice)
+    stale = jobs.claimed(worker="stalled")
+    jobs.do(release, stale, reason="taken away", child_died=False, max_child_deaths=3)
+    jobs.claimed(worker="successor")
+
+    def snapshot():
+        with sessions() as session:
+            return (
+                session.execute(select(Job.__table__)).all(),
+                session.execute(select(Attempt.__table__).order_by(Attempt.number)).all(),
+                session.execute(select(func.count()).select_from(Artifact)).all(),
+                session.execute(select(func.count()).select_from(Event)).all(),
+            )
+
+    before = snapshot()
+    with pytest.raises(LeaseLost):
+        jobs.do(write, stale)
+    assert jobs.do(heartbeat, stale, lease_seconds=60) is Answer.LOST
+    assert snapshot() == before
+    assert jobs.row(job_id).worker == "successor"
+
+
+def test_of_two_who_settle_at_once_one_is_refused(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    start = threading.Barrier(2)
+
+    def settle(_: int) -> str:
+        start.wait()
+        try:
+            return jobs.do(settle_succeeded, claim, [MODEL])
+        except LeaseLost:
+            return "refused"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(settle, range(2))) == ["refused", "succeeded"]
+    with sessions() as session:
+        assert session.scalars(select(Artifact.name).where(Artifact.job_id == job_id)).all() == ["model"]
+
+
+def test_success_publishes_in_the_same_commit(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    with sessions() as unfinished:
+        settle_succeeded(unfinished, claim, [MODEL])
+        unfinished.flush()
+        with sessions() as onlooker:
+            assert onlooker.scalars(select(Artifact)).all() == []
+            assert onlooker.get_one(Job, job_id).status is JobStatus.RUNNING
+        unfinished.rollback()
+    assert jobs.do(settle_succeeded, claim, [MODEL]) is JobStatus.SUCCEEDED
+    row = jobs.row(job_id)
+    assert (row.status, row.progress, row.token, row.worker) == (JobStatus.SUCCEEDED, 1.0, None, None)
+    with sessions() as session:
+        artifact = session.scalars(select(Artifact)).one()
+        attempt = session.get_one(Attempt, (job_id, 1))
+    assert (artifact.object_key, artifact.bytes) == (MODEL.key, MODEL.bytes)
+    assert attempt.outcome is Outcome.SUCCEEDED
+    assert attempt.ended_at is not None
+
+
+def test_failure_keeps_the_reason(jobs, alice):
+    job_id = jobs.queue(alice)
+    assert jobs.do(settle_failed, jobs.claimed(), ERROR) is JobStatus.FAILED
+    row = jobs.row(job_id)
+    assert (row.error_code, row.error_message, row.error_stage) == (ERROR.code, ERROR.message, ERROR.stage)
+    assert row.finished_at is not None
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "release"])
+def test_an_accepted_cancel_is_kept_however_the_attempt_ends(jobs, alice, sessions, end):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    jobs.do(request_cancel, alice, job_id)
+    jobs.do(WRITES[end], claim)
+    row = jobs.row(job_id)
+    assert (row.status, row.error_code) == (JobStatus.CANCELLED, None)
+    with sessions() as session:
+        assert session.scalars(select(Artifact)).all() == []
+
+
+def test_a_worker_cannot_cancel_what_nobody_asked_to(jobs, alice):
+    jobs.queue(alice)
+    claim = jobs.claimed()
+    with pytest.raises(IllegalTransitionError):
+        jobs.do(settle_cancelled, claim)
+
+
+def test_a_released_job_starts_afresh(jobs, alice):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    jobs.do(record_progress, claim, Stage.RETRAIN, 0.8)
+    status = jobs.do(release, claim, reason="worker stops", child_died=False, max_child_deaths=1)
+    row = jobs.row(job_id)
+    assert status is JobStatus.QUEUED
+    assert (row.status, row.stage, row.progress, row.child_deaths) == (JobStatus.QUEUED, None, 0.0, 0)
+    second = jobs.claimed()
+    assert second.attempt == 2
+    assert second.token != claim.token
+    assert jobs.row(job_id).started_at == row.started_at
+
+
+def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):
+    job_id = jobs.queue(alice)
+    for deaths in (1, 2):
+        status = jobs.do(release, jobs.claimed(), reason="killed", child_died=True, max_child_deaths=3)
+        assert (status, jobs.row(job_id).child_deaths) == (JobStatus.QUEUED, deaths)
+    words = JobError(code=ErrorCode.OUT_OF_MEMORY, message="It needed too much.", stage=None)
+    status = jobs.do(
+        release, jobs.claimed(), reason="killed", child_died=True, max_child_deaths=3, error=words
+    )
+    row = jobs.row(job_id)
+    assert status is JobStatus.FAILED
+    assert (row.error_code, row.error_message) == (ErrorCode.OUT_OF_MEMORY, "It needed too much.")
+
+
+def test_a_child_without_last_words_fails_with_the_reason(jobs, alice):
+    job_id = jobs.queue(alice)
+    jobs.do(release, jobs.claimed(), reason="exit status 139", child_died=True, max_child_deaths=1)
+    assert jobs.row(job_id).error_code is ErrorCode.CHILD_CRASHED
+    assert "139" in jobs.row(job_id).error_message
+
+
+def test_a_claim_of_a_job_that_is_gone_is_lost(jobs, alice):
+    jobs.queue(alice)
+    claim = jobs.claimed()
+    other = Claim(**{**claim.__dict__, "token": uuid4()})
+    assert jobs.do(heartbeat, other, lease_seconds=1) is Answer.LOST

@@ -1,0 +1,105 @@
+"""Sweeps: expired leases end, the others stay; rows on both sides of every horizon."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from ladder_jobs.claims import Answer, heartbeat, release, sweep
+from ladder_jobs.repository import request_cancel
+from ladder_jobs.states import Outcome
+from ladder_jobs.tables import Attempt, Job
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import JobStatus
+
+
+def expire(jobs, job_id, *, ago: timedelta = timedelta(seconds=1)):
+    with jobs.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=func.now() - ago))
+
+
+@pytest.mark.parametrize(
+    ("ago", "requeued"),
+    [(timedelta(microseconds=1), 1), (timedelta(0), 0), (timedelta(microseconds=-1), 0)],
+)
+def test_the_horizon_is_the_lease_to_the_microsecond(jobs, alice, sessions, ago, requeued):
+    jobs.queue(alice)
+    jobs.claimed()
+    with sessions.begin() as session:  # one transaction has one now()
+        session.execute(update(Job).values(lease_expires_at=func.now() - ago))
+        assert sweep(session, max_worker_losses=10).requeued == requeued
+
+
+def test_a_lost_worker_gives_its_job_back(jobs, alice, sessions):
+    lost, kept, waiting = (jobs.queue(alice) for _ in range(3))
+    stale, live = jobs.claimed(worker="w1"), jobs.claimed(worker="w2")
+    expire(jobs, lost)
+    result = jobs.do(sweep, max_worker_losses=10)
+    assert (result.requeued, result.failed, result.cancelled) == (1, 0, 0)
+    assert result.queues_to_wake == {"gpu"}
+    assert jobs.do(heartbeat, stale, lease_seconds=60) is Answer.LOST
+    assert jobs.do(heartbeat, live, lease_seconds=60) is Answer.GO_ON
+    row = jobs.row(lost)
+    assert (row.status, row.worker_losses, row.child_deaths) == (JobStatus.QUEUED, 1, 0)
+    assert jobs.row(kept).status is JobStatus.RUNNING
+    assert jobs.row(waiting).status is JobStatus.QUEUED
+    with sessions() as session:
+        outcomes = {a.job_id: a.outcome for a in session.scalars(select(Attempt))}
+    assert outcomes == {lost: Outcome.WORKER_LOST, kept: None}
+
+
+def test_losing_workers_has_its_own_cap(jobs, alice):
+    job_id = jobs.queue(alice)
+    jobs.do(release, jobs.claimed(), reason="crash", child_died=True, max_child_deaths=3)
+    for _ in range(2):
+        jobs.claimed()
+        expire(jobs, job_id)
+        assert jobs.do(sweep, max_worker_losses=3).requeued == 1
+    jobs.claimed()
+    expire(jobs, job_id)
+    assert jobs.do(sweep, max_worker_losses=3).failed == 1
+    row = jobs.row(job_id)
+    assert (row.status, row.error_code) == (JobStatus.FAILED, ErrorCode.WORKER_LOST)
+    assert (row.worker_losses, row.child_deaths) == (3, 1)
+
+
+def test_a_cancelling_job_without_a_worker_is_cancelled(jobs, alice):
+    job_id = jobs.queue(alice)
+    jobs.claimed()
+    jobs.do(request_cancel, alice, job_id)
+    assert jobs.do(sweep, max_worker_losses=10).cancelled == 0
+    expire(jobs, job_id)
+    assert jobs.do(sweep, max_worker_losses=10).cancelled == 1
+    assert jobs.row(job_id).status is JobStatus.CANCELLED
+
+
+def test_only_queues_with_waiting_jobs_are_woken(jobs, alice):
+    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == frozenset()
+    jobs.queue(alice, queue="cpu")
+    jobs.queue(alice, queue="gpu")
+    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"cpu", "gpu"}
+    jobs.claimed(queue="cpu")
+    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"gpu"}
+
+
+def test_sweeps_at_once_end_each_lease_once(jobs, alice):
+    queued = [jobs.queue(alice) for _ in range(10)]
+    for job_id in queued:
+        jobs.claimed()
+        expire(jobs, job_id)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: jobs.do(sweep, max_worker_losses=10), range(4)))
+    assert sum(result.requeued for result in results) == 10
+    assert {jobs.row(job_id).worker_losses for job_id in queued} == {1}
+
+
+def test_a_heartbeat_in_time_saves_the_job_from_a_sweep_that_waits_for_it(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    expire(jobs, job_id)
+    with sessions.begin() as beating:
+        assert heartbeat(beating, claim, lease_seconds=60) is Answer.GO_ON
+        assert jobs.do(sweep, max_worker_losses=10).requeued == 0
+    assert jobs.do(sweep, max_worker_losses=10).requeued == 0
+    assert jobs.row(job_id).status is JobStatus.RUNNING

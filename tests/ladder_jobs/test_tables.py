@@ -1,0 +1,88 @@
+"""The tables: the migration makes what the code believes in, and no row can lie about its state."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text, update
+from sqlalchemy.exc import IntegrityError
+
+from ladder_jobs.database import connect, migrate
+from ladder_jobs.states import EVENT_OF, TRANSITIONS, IllegalTransitionError, check
+from ladder_jobs.tables import Attempt, Base, Job
+from ladder_schema.jobs import FINAL_STATUSES, JobStatus
+
+
+def test_the_migrations_make_the_tables_of_the_code(database_url):
+    engine = connect(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+        for table in Base.metadata.sorted_tables:
+            found = {check["name"] for check in inspect(connection).get_check_constraints(table.name)}
+            declared = {c.name for c in table.constraints if c.__visit_name__.endswith("check_constraint")}
+            assert found == declared
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_do_it_once(settings, database_url):
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA fresh"))
+    url = f"{database_url}?options=-csearch_path%3Dfresh"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, [url] * 4))
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM fresh.alembic_version")) == 1
+        connection.execute(text("DROP SCHEMA fresh CASCADE"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"status": "running"},
+        {"status": "succeeded"},
+        {"status": "failed", "finished_at": text("now()")},
+        {"status": "cancelled", "finished_at": text("now()")},
+        {"status": "paused"},
+        {"progress": 1.5},
+        {"started_at": text("now()")},
+        {"attempt": 1},
+        {"error_code": "internal", "error_message": "?"},
+        {"cancel_requested_at": text("now()")},
+        {"lease_expires_at": text("now()")},
+        {"worker": "w"},
+        {"finished_at": text("now()")},
+    ],
+    ids=lambda lie: "+".join(lie),
+)
+def test_a_queued_job_cannot_be_made_to_lie(jobs, alice, sessions, lie):
+    job_id = jobs.queue(alice)
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        session.execute(update(Job.__table__).where(Job.id == job_id).values(lie))
+
+
+def test_a_job_has_one_open_attempt_at_most(jobs, alice, sessions):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        session.add(Attempt(job_id=job_id, number=2, token=alice, worker="w"))
+    assert claim.attempt == 1
+
+
+def test_no_state_follows_a_final_one_and_every_other_has_a_way_out():
+    sources = {source for source, _, _ in TRANSITIONS}
+    assert sources == set(JobStatus) - FINAL_STATUSES
+    assert set(EVENT_OF) == set(JobStatus)
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(JobStatus, JobStatus)))
+def test_the_table_is_what_is_checked(source, target):
+    if (source, target) in {(s, t) for s, t, _ in TRANSITIONS}:
+        check(source, target)
+    else:
+        with pytest.raises(IllegalTransitionError):
+            check(source, target)

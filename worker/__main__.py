@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker import logs
-from worker.housekeeping import keep_house
-from worker.service import serve
+from ladder_jobs.logs import configure_logging
 from worker.settings import WorkerSettings
 
 
@@ -37,19 +35,22 @@ def hardening(
     ] = Device.AUTO,
 ) -> None:
     """Run the jobs of one queue, one at a time."""
-    settings = _settings()
-    serve(settings, queue=queue.value, device=device.value)
+    from worker.service import serve  # noqa: PLC0415 - each command loads only what it needs
+
+    serve(_settings(), queue=queue.value, device=device.value)
 
 
 @app.command()
 def housekeeping() -> None:
     """Return the jobs of lost workers to their queues, and re-send lost wake-ups."""
+    from worker.housekeeping import keep_house  # noqa: PLC0415 - each command loads only what it needs
+
     keep_house(_settings())
 
 
 def _settings() -> WorkerSettings:
     settings = WorkerSettings()
-    logs.configure(settings.log_level)
+    configure_logging(settings.log_level)
     return settings
 
 

@@ -117,11 +117,13 @@ class ChildProcess:
             os.killpg(self.pid, number)
 
     def close(self) -> int:
-        """Kill what is left of the group and give back the pipes.
+        """Kill what is left of the group and give back the pipes; once is enough, and twice does no harm.
 
         Returns:
             The child's exit code, negative for a signal.
         """
+        if self._process.returncode is not None:
+            return self._process.returncode
         self.signal(signal.SIGKILL)
         returncode = self._process.wait()
         self._log.join(_LOG_DRAIN_SECONDS)

@@ -16,6 +16,7 @@ from worker.identity import child_identity
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
 from worker.settings import WorkerSettings
+from worker.workspace import remove_abandoned
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ def serve(
     """
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
+    if removed := remove_abandoned(settings.work_dir):
+        log.info("abandoned_attempts_removed", count=removed)
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(

@@ -1,5 +1,6 @@
 """The private directory of one attempt."""
 
+import fcntl
 import os
 import shutil
 from contextlib import suppress
@@ -9,11 +10,14 @@ from typing import Self
 
 from worker.identity import Identity
 
+_LOCK_SUFFIX = ".lock"
+
 
 class Workspace:
     """Files of one attempt, removed when it ends.
 
     ```
+    <root>.lock       held by the worker whose attempt this is
     <root>/           0700, or 0710 and the child's group where the child is another user
       inputs/         the uploads, which the child may read
       output/         0700, the child's: its current directory, HOME and TMPDIR
@@ -29,17 +33,18 @@ class Workspace:
         self.results = root / "results"
         self.log = root / "child.log"
         self._identity = identity
+        self._lock = -1
 
     def __enter__(self) -> Self:
         job_dir = self.root.parent
         job_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Left by an attempt whose worker was killed before it could clean up.
-        shutil.rmtree(self.root, ignore_errors=True)
-        for directory in (job_dir, self.root, self.inputs, self.output, self.results):
-            directory.mkdir(mode=0o700, exist_ok=directory == job_dir)
+        job_dir.mkdir(mode=0o700, exist_ok=True)
+        self._lock = _take_lock(self.root)
+        for directory in (self.root, self.inputs, self.output, self.results):
+            directory.mkdir(mode=0o700)
         if self._identity is not None:
             for directory in (job_dir.parent, job_dir, self.root, self.inputs):
-                os.chown(directory, -1, self._identity.gid)
+                os.chown(directory, os.geteuid(), self._identity.gid)
                 directory.chmod(0o710)
             os.chown(self.output, self._identity.uid, self._identity.gid)
         return self
@@ -47,13 +52,49 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(RecursionError):  # a child may nest directories deeper than anybody can follow
-            shutil.rmtree(self.root, ignore_errors=True)
-        with suppress(OSError):  # another attempt's files may be in it
-            self.root.parent.rmdir()
+        _remove(self.root)
+        os.close(self._lock)
 
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""
         if self._identity is not None:
             os.chown(path, -1, self._identity.gid)
         path.chmod(0o440)
+
+
+def remove_abandoned(work_dir: Path) -> int:
+    """Remove what attempts left behind whose worker was killed.
+
+    Returns:
+        How many there were.
+    """
+    removed = 0
+    for lock_path in work_dir.glob(f"*/*{_LOCK_SUFFIX}"):
+        root = lock_path.with_suffix("")
+        try:
+            lock = _take_lock(root)
+        except OSError:
+            continue  # held: its worker is alive, here or in another container with the same directory
+        _remove(root)
+        os.close(lock)
+        removed += 1
+    return removed
+
+
+def _take_lock(root: Path) -> int:
+    """Lock a directory that may not exist yet; the lock ends with the process at the latest."""
+    descriptor = os.open(root.with_suffix(_LOCK_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove(root: Path) -> None:
+    with suppress(RecursionError):  # a child may nest directories deeper than anybody can follow
+        shutil.rmtree(root, ignore_errors=True)
+    root.with_suffix(_LOCK_SUFFIX).unlink(missing_ok=True)
+    with suppress(OSError):  # another attempt's files may be in it
+        root.parent.rmdir()

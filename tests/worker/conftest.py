@@ -1,11 +1,14 @@
 """Real jobs in a real database, and workers to run them with children that follow a script."""
 
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,6 +17,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session, selectinload, sessionmaker
 
+from ladder_jobs.claims import claim_job
 from ladder_jobs.database import connect, migrate, session_factory
 from ladder_jobs.objects import ObjectStore, upload_key
 from ladder_jobs.repository import NewUpload, create_job, request_cancel
@@ -21,7 +25,9 @@ from ladder_jobs.settings import Settings
 from ladder_jobs.tables import Attempt as AttemptRow
 from ladder_jobs.tables import Event, Job, Owner
 from ladder_schema.config import resolve_config
+from ladder_schema.jobs import JobStatus
 from worker.attempt import Tools
+from worker.identity import Identity
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
@@ -43,6 +49,7 @@ class Bench:
     queue: str = field(default_factory=lambda: f"test-{uuid4()}")
     shutdown: threading.Event = field(default_factory=threading.Event)
     owner_id: UUID = field(default_factory=uuid4)
+    identity: Identity | None = None
 
     @staticmethod
     def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -111,40 +118,52 @@ class Bench:
         with self.sessions.begin() as session:
             session.execute(update(Job).where(Job.id == job_id).values(token=uuid4(), worker="another"))
 
+    def claim_and_vanish(self) -> None:
+        """Claim the best queued job as a worker would that is never heard of again."""
+        with self.sessions.begin() as session:
+            assert claim_job(session, queue=self.queue, worker="vanished", lease_seconds=-1.0)
+
+    def configure(self, **settings: object) -> None:
+        """Change settings for workers started from now on."""
+        self.settings = self.settings.model_copy(update=settings)
+
     def upload_keys(self, job_id: UUID) -> dict[str, str]:
         """Where the job's uploads lie."""
         with self.sessions() as session:
             job = session.get_one(Job, job_id)
             return {"model": job.model_upload.object_key, "dataset": job.dataset_upload.object_key}
 
+    def wait_for_status(self, job_id: UUID, status: JobStatus) -> None:
+        self.wait_until(lambda: self.job(job_id).status is status)
+
     def wait_for_results(self, job_id: UUID) -> None:
         """Wait until the job's child has written its last file."""
         work_dir = self.settings.work_dir / str(job_id)
         self.wait_until(lambda: any(work_dir.glob("*/output/examples.zip")))
 
-    def runner(self, behaviour: str, **settings: object) -> Runner:
-        """A worker's inside, in this process."""
+    def runner(self, child: str | tuple[str, ...], *, device: str = "cpu", **settings: object) -> Runner:
+        """A worker's inside, in this process; its children behave so, or are started so."""
         tools = Tools(
             settings=self.settings.model_copy(update=settings),
             sessions=self.sessions,
             store=self.store,
             shutdown=self.shutdown,
-            identity=None,
-            device="cpu",
-            child_command=scripted(behaviour),
+            identity=self.identity,
+            device=device,
+            child_command=scripted(child) if isinstance(child, str) else child,
         )
         return Runner(tools, name="tester")
 
-    def run(self, behaviour: str, **settings: object) -> Job:
-        """Queue a job, run it once to its end, and look at it."""
+    def run(self, child: str | tuple[str, ...], **settings: object) -> Job:
+        """Queue a job, run it to its end, and look at it."""
         job_id = self.submit()
-        self.runner(behaviour, **settings).run_queued_jobs(self.queue)
+        self.runner(child, **settings).run_queued_jobs(self.queue)
         return self.job(job_id)
 
     @contextmanager
-    def running(self, behaviour: str, **settings: object) -> Iterator[None]:
+    def running(self, child: str | tuple[str, ...], **settings: object) -> Iterator[None]:
         """Run queued jobs in the background; leaving waits for the end."""
-        runner = self.runner(behaviour, **settings)
+        runner = self.runner(child, **settings)
         thread = threading.Thread(target=runner.run_queued_jobs, args=(self.queue,))
         thread.start()
         try:
@@ -203,3 +222,22 @@ def bench(settings: Settings, engine: Engine, tmp_path: Path) -> Bench:
     return Bench(
         settings=WorkerSettings(**given), sessions=session_factory(engine), store=ObjectStore(settings)
     )
+
+
+@pytest.fixture
+def public_child(bench: Bench) -> Iterator[tuple[str, ...]]:
+    """The scripted child where every user can run it; the bench works there too."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can change the user")
+    with tempfile.TemporaryDirectory(prefix="ladder-worker-") as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        script = shutil.copy(SCRIPTED_CHILD, directory)
+        bench.configure(work_dir=directory / "work")
+        for interpreter in (sys.executable, "/usr/bin/python3"):
+            probe = [interpreter, "-I", "-c", "import json"]
+            with suppress(OSError):
+                if subprocess.run(probe, user=65_534, group=65_534, cwd="/", check=False).returncode == 0:
+                    yield (interpreter, "-I", script)
+                    return
+        pytest.skip("no Python here that every user can run")

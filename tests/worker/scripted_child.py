@@ -235,6 +235,17 @@ def tell_environment() -> None:
     say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
 
 
+def succeed_when_allowed() -> None:
+    """Succeed at once, except on a model that says to wait for SIGUSR1."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    start = greet()
+    progress("validate", 0.25)
+    if Path(start["model"]).read_bytes() == b"wait":
+        signal.sigwait([signal.SIGUSR1])
+    write_results(start)
+    say(DONE)
+
+
 def succeed_at_second_attempt() -> None:
     (succeed if int(Path.cwd().parent.name) > 1 else ignore_everything)()
 

@@ -8,10 +8,12 @@ import time
 
 import pytest
 
+from ladder_jobs.objects import ObjectStore
 from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
+from worker.identity import Identity
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -228,3 +230,34 @@ def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
     assert seen["cwd"] == output
     assert seen["is_group_leader"]
     assert seen["fds"] == [0, 1, 2]
+
+
+def test_an_unreachable_object_store_is_tried_again_and_not_for_ever(bench):
+    job_id = bench.submit()
+    bench.store = ObjectStore(bench.settings.model_copy(update={"s3_endpoint": "127.0.0.1:1"}))
+    bench.runner("succeed", max_attempts=2).run_queued_jobs(bench.queue)
+    job = bench.job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.FAILED]
+
+
+def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):
+    """The child even ends while the database is away: the result waits for it."""
+    job_id = bench.submit(model=b"wait")
+    with bench.running("succeed_when_allowed"):
+        bench.wait_for_stage(job_id)
+        (child,) = bench.child_pids(job_id)
+        servers.stop("postgres")
+        os.kill(child, signal.SIGUSR1)
+        bench.wait_until(lambda: len(list(bench.store.list_keys(f"jobs/{job_id}/"))) == 5)
+        servers.start("postgres")
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+    assert len(bench.attempts(job_id)) == 1
+
+
+def test_as_root_the_child_is_another_user(bench, public_child):
+    bench.identity = Identity(uid=65_534, gid=65_534)
+    seen = json.loads(bench.run((*public_child, "tell_environment")).error_message)
+    assert (seen["uid"], seen["groups"]) == (65_534, [])
+    assert bench.run((*public_child, "succeed")).status is JobStatus.SUCCEEDED
+    assert bench.run((*public_child, "ignore_everything"), job_max_seconds=0.5).status is JobStatus.FAILED

@@ -1,5 +1,6 @@
-"""Whole workers, as processes of their own: woken by the broker, killed, stopped, raced."""
+"""Whole workers, as processes of their own: woken by the broker, cut off from it, stopped, killed, raced."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from ladder_jobs.states import Outcome
-from ladder_jobs.wakeups import celery_app, send_wakeup, wakeup_waits
+from ladder_jobs.wakeups import celery_app, send_wakeup, task_queue, wakeup_waits
 from ladder_schema.jobs import JobStatus
+from worker.housekeeping import tidy
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def start(bench, tmp_path) -> Iterator[Start]:
-    """Starts processes; those that still run at the end of the test are killed."""
+    """Starts processes; those that still run at the end of the test are killed, and all logs shown."""
     started = []
 
     def run(*command: str) -> subprocess.Popen[bytes]:
@@ -43,95 +45,104 @@ def start_worker(bench, start) -> Callable[[str], "subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture
-def start_housekeeping(start) -> Callable[[], "subprocess.Popen[bytes]"]:
-    return lambda: start("-m", "worker", "housekeeping")
+def app(bench):
+    return celery_app(bench.settings)
 
 
-def test_a_wake_up_is_enough(bench, start_worker):
+def test_a_worker_wakes_works_and_stops(bench, app, start_worker):
+    worker = start_worker("succeed")
+    job_id = bench.submit()
+    send_wakeup(app, bench.queue)
+    bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=10) == 0
+
+
+def test_a_lost_wake_up_is_sent_again(bench, start, start_worker):
     start_worker("succeed")
     job_id = bench.submit()
-    send_wakeup(celery_app(bench.settings), bench.queue)
-    bench.wait_until(lambda: bench.job(job_id).status is JobStatus.SUCCEEDED)
+    house = start("-m", "worker", "housekeeping")
+    bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+    house.send_signal(signal.SIGTERM)
+    assert house.wait(timeout=10) == 0
 
 
-def test_a_lost_wake_up_is_sent_again(bench, start_worker, start_housekeeping):
-    start_worker("succeed")
-    job_id = bench.submit()
-    start_housekeeping()
-    bench.wait_until(lambda: bench.job(job_id).status is JobStatus.SUCCEEDED)
-
-
-def test_wake_ups_do_not_pile_up(bench, start_housekeeping):
+def test_wake_ups_do_not_pile_up(bench, app):
     """No worker takes them, and jobs stay queued: one is enough, however often housekeeping looks."""
-    app = celery_app(bench.settings)
     bench.submit()
-    house = start_housekeeping()
-    bench.wait_until(lambda: wakeup_waits(app, bench.queue))
-    later = bench.submit()
-    bench.wait_until(lambda: bench.sweeps(house) >= 5)
-    assert bench.messages(app) == 1
-    assert bench.job(later).status is JobStatus.QUEUED
+    bench.submit()
+    for _ in range(3):
+        tidy(bench.sessions, app, bench.settings)
+    with app.connection_for_write() as connection:
+        declared = connection.default_channel.queue_declare(task_queue(bench.queue))
+    assert declared.message_count == 1
 
 
-def test_duplicate_wake_ups_are_harmless(bench, start_worker):
-    app = celery_app(bench.settings)
-    for _ in range(5):
-        send_wakeup(app, bench.queue)
+def test_duplicate_wake_ups_are_harmless(bench, app, start_worker):
     start_worker("succeed")
     start_worker("succeed")
-    jobs = [bench.submit() for _ in range(3)]
-    for _ in range(5):
+    jobs = [bench.submit() for _ in range(4)]
+    for _ in range(10):
         send_wakeup(app, bench.queue)
-    bench.wait_until(lambda: all(bench.job(job_id).status is JobStatus.SUCCEEDED for job_id in jobs))
-    assert [len(bench.attempts(job_id)) for job_id in jobs] == [1, 1, 1]
+    for job_id in jobs:
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+    bench.wait_until(lambda: not wakeup_waits(app, bench.queue))
+    assert [len(bench.attempts(job_id)) for job_id in jobs] == [1, 1, 1, 1]
 
 
-def test_a_killed_worker_is_replaced_by_another(bench, start_worker, start_housekeeping):
-    bench.settings = bench.settings.model_copy(update={"lease_seconds": 1.0})
+def test_a_killed_worker_is_replaced_by_another(bench, app, start_worker):
+    bench.configure(lease_seconds=1.0)
     worker = start_worker("ignore_everything")
     job_id = bench.submit()
-    send_wakeup(celery_app(bench.settings), bench.queue)
+    send_wakeup(app, bench.queue)
     bench.wait_for_stage(job_id)
     (child,) = bench.child_pids(job_id)
 
     worker.kill()
     bench.wait_until(lambda: not bench.is_alive(child), seconds=2)
-    start_worker("succeed")
-    start_housekeeping()
-    bench.wait_until(lambda: bench.job(job_id).status is JobStatus.SUCCEEDED)
+
+    def is_swept() -> bool:
+        tidy(bench.sessions, app, bench.settings)
+        return bench.job(job_id).status is JobStatus.QUEUED
+
+    bench.wait_until(is_swept, seconds=5)
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
     assert [a.outcome for a in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
 
 
-@pytest.mark.parametrize("behaviour", ["sleep_until_told", "ignore_everything"])
-def test_a_stopped_worker_hands_its_job_over_at_once(bench, start_worker, behaviour):
-    worker = start_worker(behaviour)
+def test_a_stopped_worker_hands_its_job_over_at_once(bench, app, start_worker):
+    worker = start_worker("ignore_everything")
     job_id = bench.submit()
-    app = celery_app(bench.settings)
     send_wakeup(app, bench.queue)
     bench.wait_for_stage(job_id)
 
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
-    assert bench.job(job_id).status is JobStatus.QUEUED
-    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED]
+    assert bench.child_pids(job_id) == []
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+    assert [a.outcome for a in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.SUCCEEDED]
 
-    start_worker("succeed")
+
+def test_a_lost_broker_stops_neither_jobs_nor_workers_nor_sweeps(bench, app, servers, start_worker):
+    start_worker("succeed_when_allowed")
+    first = bench.submit(model=b"wait")
     send_wakeup(app, bench.queue)
-    bench.wait_until(lambda: bench.job(job_id).status is JobStatus.SUCCEEDED)
+    bench.wait_for_stage(first)
 
+    servers.stop("valkey")
+    lost = bench.submit()
+    bench.claim_and_vanish()
+    tidy(bench.sessions, app, bench.settings)
+    assert bench.job(lost).status is JobStatus.QUEUED
+    (child,) = bench.child_pids(first)
+    os.kill(child, signal.SIGUSR1)
+    bench.wait_for_status(first, JobStatus.SUCCEEDED)
+    bench.wait_for_status(lost, JobStatus.SUCCEEDED)
+    servers.start("valkey")
 
-def test_an_idle_worker_stops_at_once(start_worker, bench):
-    worker = start_worker("succeed")
-    job_id = bench.submit()
-    send_wakeup(celery_app(bench.settings), bench.queue)
-    bench.wait_until(lambda: bench.job(job_id).status is JobStatus.SUCCEEDED)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=10) == 0
-
-
-def test_housekeeping_stops_at_once(bench, start_housekeeping):
-    bench.submit()
-    house = start_housekeeping()
-    bench.wait_until(lambda: wakeup_waits(celery_app(bench.settings), bench.queue))
-    house.send_signal(signal.SIGTERM)
-    assert house.wait(timeout=10) == 0
+    second = bench.submit()
+    bench.wait_until(lambda: send_wakeup(app, bench.queue))
+    bench.wait_for_status(second, JobStatus.SUCCEEDED)
+    assert [len(bench.attempts(job_id)) for job_id in (first, lost, second)] == [1, 2, 1]

@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from worker.identity import Identity
+from worker.workspace import Workspace, remove_abandoned
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from worker.workspace import Workspace
+
+with Workspace(Path(sys.argv[1]), None) as workspace:
+    (workspace.inputs / "model").write_bytes(b"large")
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_workspace_is_private_and_leaves_nothing(tmp_path):
+    work_dir = tmp_path / "work"
+    with Workspace(work_dir / "job" / "1", None) as workspace:
+        for directory in (work_dir, workspace.root, workspace.inputs, workspace.output, workspace.results):
+            assert directory.stat().st_mode & 0o777 == 0o700
+        (workspace.output / "deep").mkdir()
+        (workspace.output / "deep" / "file").write_bytes(b"x")
+    assert list(work_dir.iterdir()) == []
+
+
+def test_two_attempts_of_a_job_do_not_disturb_each_other(tmp_path):
+    with Workspace(tmp_path / "job" / "1", None):
+        with Workspace(tmp_path / "job" / "2", None):
+            pass
+        assert (tmp_path / "job" / "1" / "output").is_dir()
+
+
+def test_only_what_nobody_holds_is_removed(tmp_path):
+    """One worker is alive, another was killed."""
+    with Workspace(tmp_path / "living" / "1", None):
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / "dead" / "1")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+            worker.stdout.readline()
+            assert remove_abandoned(tmp_path) == 0
+            worker.kill()
+        assert (tmp_path / "dead" / "1" / "inputs" / "model").exists()
+        assert remove_abandoned(tmp_path) == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["living"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_user_gets_what_it_needs_and_no_more(tmp_path):
+    with Workspace(tmp_path / "work" / "job" / "1", Identity(uid=65_534, gid=65_534)) as workspace:
+        upload = workspace.inputs / "model"
+        upload.write_bytes(b"x")
+        workspace.hand_over(upload)
+        modes = {
+            path.name: (path.stat().st_uid, path.stat().st_gid, oct(path.stat().st_mode & 0o777))
+            for path in (workspace.root, workspace.inputs, workspace.output, upload)
+        }
+        assert modes == {
+            "1": (0, 65_534, "0o710"),
+            "inputs": (0, 65_534, "0o710"),
+            "output": (65_534, 65_534, "0o700"),
+            "model": (0, 65_534, "0o440"),
+        }
+        assert workspace.results.stat().st_mode & 0o777 == 0o700
+        assert workspace.results.stat().st_gid != 65_534

@@ -9,12 +9,14 @@ direction as it was and keeps ``beta * z`` on the scale of z.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from ladder_core.datasets.base import Indices
 from ladder_schema.config import BoundaryConfig
 
 HELD_OUT_SHARE = 0.33
@@ -90,25 +92,27 @@ def _attention(latents: Tensor, maps: list[Tensor], bias: Tensor) -> Tensor:
     return torch.softmax(torch.tanh(hidden + bias), dim=-1) * latents.shape[-1]
 
 
-def choose_pairs(classes: int, confusion: Tensor, max_pairs: int) -> Tensor:
+def choose_pairs(present: Indices, confusion: Tensor, max_pairs: int) -> Tensor:
     """Return the (P, 2) class pairs to build: all of them, or those confused most.
 
     Args:
-        classes: Number of classes K.
+        present: Sorted classes that have samples; others have no boundary.
         confusion: (K, K) mean softmax weight the model gives class j on samples of class i.
         max_pairs: P at most; but every class keeps the pair with its most confused other class.
     """
-    pairs = torch.combinations(torch.arange(classes), 2)
+    classes = torch.from_numpy(present)
+    pairs = torch.combinations(classes, 2)
     if len(pairs) <= max_pairs:
         return pairs
-    affinity = (confusion + confusion.T).cpu().clone().fill_diagonal_(-1.0)
-    nearest = torch.stack([torch.arange(classes), affinity.argmax(dim=1)], dim=1).sort(dim=1).values
-    score = affinity[pairs[:, 0], pairs[:, 1]].clone()
-    needed = torch.zeros(classes, classes, dtype=torch.bool)
+    affinity = torch.full_like(confusion, -1.0)
+    affinity[classes[:, None], classes] = (confusion + confusion.T)[classes[:, None], classes]
+    affinity.fill_diagonal_(-1.0)
+    nearest = torch.stack([classes, affinity[classes].argmax(dim=1)], dim=1).sort(dim=1).values
+    needed = torch.zeros_like(affinity, dtype=torch.bool)
     needed[nearest[:, 0], nearest[:, 1]] = True
-    score[needed[pairs[:, 0], pairs[:, 1]]] += 2.0
-    keep = score.topk(max(max_pairs, int(needed.sum()))).indices.sort().values
-    return pairs[keep]
+    affinity[needed] += 2.0
+    score = affinity[pairs[:, 0], pairs[:, 1]]
+    return pairs[score.topk(max(max_pairs, int(needed.sum()))).indices.sort().values]
 
 
 def fit_boundaries(
@@ -118,6 +122,8 @@ def fit_boundaries(
     classes: int,
     config: BoundaryConfig,
     generator: torch.Generator,
+    *,
+    on_step: Callable[[float], None] = lambda _: None,
 ) -> Boundaries:
     """Train the attention and the SVM of every pair together (3.1.1).
 
@@ -128,14 +134,18 @@ def fit_boundaries(
         classes: Number of classes K.
         config: Optimiser settings.
         generator: CPU stream for the choice of samples and the initial weights.
+        on_step: Called after each optimiser step with the share done; may raise to stop.
     """
     scale = max(latents.square().mean().sqrt().item(), 1e-12)
-    pool, mask, held_out = _sample_pool(latents / scale, labels, classes, config.samples_per_class, generator)
-    chunk = _pairs_per_chunk(latents.shape[1], pool.shape[1])
-    fitted = [
-        _fit_chunk(pool, mask, held_out, part.to(latents.device), config, generator)
-        for part in pairs.split(chunk)
-    ]
+    pool = _sample_pool(latents / scale, labels, classes, config.samples_per_class, generator)
+    parts = torch.split(pairs.to(latents.device), _pairs_per_chunk(latents.shape[1], pool.samples.shape[1]))
+    fitted: list[_Fitted] = []
+    for part in parts:
+
+        def on_chunk(done: float, finished: int = len(fitted)) -> None:
+            on_step((finished + done) / len(parts))
+
+        fitted.append(_fit_chunk(pool, part, config, generator, on_chunk))
     index = torch.full((classes, classes), -1, dtype=torch.int64)
     index[pairs[:, 0], pairs[:, 1]] = index[pairs[:, 1], pairs[:, 0]] = torch.arange(len(pairs))
     maps = tuple(torch.cat(parts) for parts in zip(*(f.maps for f in fitted), strict=True))
@@ -149,6 +159,15 @@ def fit_boundaries(
         offset=torch.cat([f.offset for f in fitted]).flatten(),
         held_out_accuracy=torch.cat([f.accuracy for f in fitted]),
     )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Scaled latents of every class (K, n, D); which rows exist, and which are held out (K, n)."""
+
+    samples: Tensor
+    exists: Tensor
+    held_out: Tensor
 
 
 @dataclass(frozen=True)
@@ -168,8 +187,8 @@ def _pairs_per_chunk(dimension: int, per_class: int) -> int:
 
 def _sample_pool(
     latents: Tensor, labels: Tensor, classes: int, per_class: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return latents (K, n, D) of each class, which rows exist (K, n), and which are held out (K, n)."""
+) -> _Pool:
+    """Draw at most ``per_class`` latents of each class."""
     size = int(min(per_class, torch.bincount(labels, minlength=classes).max().item()))
     pool = latents.new_zeros(classes, size, latents.shape[1])
     mask = torch.zeros(classes, size, dtype=torch.bool)
@@ -180,7 +199,7 @@ def _sample_pool(
         pool[label, : len(chosen)] = latents[chosen]
         mask[label, : len(chosen)] = True
         held_out[label, : round(HELD_OUT_SHARE * len(chosen))] = True
-    return pool, mask.to(latents.device), held_out.to(latents.device)
+    return _Pool(pool, mask.to(latents.device), held_out.to(latents.device))
 
 
 def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -191,17 +210,17 @@ def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, de
 
 
 def _fit_chunk(
-    pool: Tensor,
-    mask: Tensor,
-    held_out: Tensor,
+    pool: _Pool,
     pairs: Tensor,
     config: BoundaryConfig,
     generator: torch.Generator,
+    on_step: Callable[[float], None],
 ) -> _Fitted:
-    count, dimension, device = len(pairs), pool.shape[2], pool.device
-    samples = pool[pairs].flatten(1, 2)
-    exists, test = mask[pairs].flatten(1), held_out[pairs].flatten(1)
-    sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(pool.shape[1])[None]
+    """Train the attention and the SVM of a chunk's pairs, each its own problem, in one batch."""
+    count, dimension, device = len(pairs), pool.samples.shape[2], pool.samples.device
+    samples = pool.samples[pairs].flatten(1, 2)
+    exists, test = pool.exists[pairs].flatten(1), pool.held_out[pairs].flatten(1)
+    sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(pool.samples.shape[1])[None]
     weight = (exists & ~test).float()
     weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
 
@@ -219,13 +238,14 @@ def _fit_chunk(
         return (attended @ normal).squeeze(2) + offset
 
     with torch.enable_grad():
-        for _ in range(config.steps):
+        for step in range(config.steps):
             hinge = (torch.relu(1 - sides * scores()) * weight).sum(dim=1)
             # A sum over pairs keeps each pair's problem its own: no pair's gradient depends on their number.
             loss = (hinge + config.weight_decay * normal.square().sum(dim=(1, 2))).sum()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            on_step((step + 1) / config.steps)
     with torch.no_grad():
         correct = ((scores() * sides) > 0) & test
         accuracy = correct.sum(dim=1) / test.sum(dim=1).clamp_min(1)

@@ -71,8 +71,8 @@ class BoundaryConfig(_Section):
     samples_per_class: int = Field(
         200, ge=8, le=10_000, description="Latents a class each SVM is trained on."
     )
-    steps: int = Field(100, ge=1, le=10_000, description="Optimiser steps, all pairs at once.")
-    learning_rate: float = Field(0.01, gt=0.0, le=1.0)
+    steps: int = Field(30, ge=1, le=10_000, description="Optimiser steps, all pairs at once.")
+    learning_rate: float = Field(0.03, gt=0.0, le=1.0)
     weight_decay: float = Field(1e-3, ge=0.0, description="L2 penalty on the SVM's normal.")
     max_pairs: int = Field(
         512,
@@ -90,9 +90,11 @@ class GeneratorConfig(_Section):
         description="`auto` takes the multi-layer perceptron for small images, else the convolutional one.",
     )
     norm: Literal["l1", "l2"] = Field("l2", description="p of Eq. 4's reconstruction error.")
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training set at most.")
+    steps: int = Field(
+        1_500, ge=1, le=10_000_000, description="Optimiser steps: the cost does not grow with the dataset."
+    )
     batch_size: int = Field(256, ge=2, le=65_536)
-    learning_rate: float = Field(2e-3, gt=0.0, le=1.0)
+    learning_rate: float = Field(5e-3, gt=0.0, le=1.0)
 
 
 class PerturbationConfig(_Section):
@@ -196,15 +198,15 @@ DEFAULT_METHOD = "ladder"
 # What a preset changes from the defaults above; sections a method doesn't have are left out for it.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
-        "boundary": {"steps": 60},
-        "generator": {"epochs": 8},
-        "retraining": {"examples": "fixed", "epochs": 5},
+        "boundary": {"steps": 20},
+        "generator": {"steps": 1_000},
+        "retraining": {"examples": "fixed", "epochs": 15},
         "evaluation": {"max_samples": 1_000, "pgd_steps": 20},
     },
     "standard": {},
     "thorough": {
-        "boundary": {"steps": 300},
-        "generator": {"epochs": 60},
+        "boundary": {"steps": 150},
+        "generator": {"steps": 15_000},
         "retraining": {"epochs": 15},
         "evaluation": {"pgd_steps": 100, "pgd_restarts": 3},
     },

@@ -107,7 +107,7 @@ class GeneratorSummary(_Value):
 
     architecture: Text
     parameter_count: Count
-    epochs: Count
+    steps: Count
     train_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
     test_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
     reconstruction_accuracy: Accuracy = Field(description="Original model on reconstructed test images.")

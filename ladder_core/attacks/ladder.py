@@ -37,14 +37,17 @@ class LadderAttacker:
         ``stream`` is a CPU generator: the same draws on every device.
         """
         if self.targets == "nearest":
-            logits = torch.addmm(self.head_bias, latents, self.head_weight.T)
-            targets = nearest_targets(logits, labels, self.boundaries)
+            targets = nearest_targets(self.head(latents), labels, self.boundaries)
         else:
             targets = random_targets(labels, self.boundaries, stream)
         low, high = rho
         steps = (low + (high - low) * torch.rand(len(latents), generator=stream)).to(latents.device)
         directions = self.boundaries.directions(latents, labels, targets)
         return perturb(latents, labels, targets, steps, directions, self.head_weight, self.head_bias)
+
+    def head(self, latents: Tensor) -> Tensor:
+        """Return the original head's logits (B, K) of latents (B, D)."""
+        return torch.addmm(self.head_bias, latents, self.head_weight.T)
 
     @torch.no_grad()
     def images(self, latents: Tensor) -> Tensor:

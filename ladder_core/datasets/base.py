@@ -69,9 +69,13 @@ class Split:
         return Split(self.images, self.labels, self.indices[np.asarray(positions)], self.scale)
 
     def stratified(self, count: int | None, rng: np.random.Generator) -> "Split":
-        """Return at most ``count`` samples, each class in proportion (at least one each where it fits)."""
-        if count is None or count >= len(self):
-            return self
+        """Return at most ``count`` samples (None for all), each class in proportion."""
+        return self if count is None else self.subset(self.stratified_positions(count, rng))
+
+    def stratified_positions(self, count: int, rng: np.random.Generator) -> Indices:
+        """Return the sorted positions of at most ``count`` samples, each class in proportion."""
+        if count >= len(self):
+            return np.arange(len(self))
         order = rng.permutation(len(self))
         labels = self.targets()[order]
         # The r-th member of a class of size n goes to quantile (r + 1/2) / n: taking the smallest quantiles
@@ -80,7 +84,8 @@ class Split:
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
             quantiles[members] = (np.arange(len(members)) + 0.5) / len(members)
-        return self.subset(np.sort(order[np.argsort(quantiles, kind="stable")[:count]]))
+        chosen: Indices = np.sort(order[np.argsort(quantiles, kind="stable")[:count]])
+        return chosen
 
 
 @dataclass(frozen=True)

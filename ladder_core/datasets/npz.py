@@ -55,7 +55,7 @@ def load_npz(path: Path, work_dir: Path, *, seed: int) -> Dataset:
         if test.scale != train.scale:
             raise DatasetError(
                 ErrorCode.DATASET_IMAGES_INVALID,
-                "x_train and x_test are in different units, one in [0, 1] and one in [0, 255]: give both in one",
+                "one of x_train and x_test is in [0, 1], the other in [0, 255]: give both in one unit",
             )
     else:
         train, test = split_stratified(train, TEST_SHARE, seed)
@@ -89,7 +89,7 @@ def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
     except zipfile.BadZipFile as error:
         raise DatasetError(
             ErrorCode.DATASET_UNREADABLE,
-            f"the dataset is not a readable .npz archive ({error}): it is truncated, or not made by numpy.savez",
+            f"the dataset is not a readable .npz archive ({error}): it is cut short, or not from numpy.savez",
         ) from error
     except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DatasetError(
@@ -192,6 +192,6 @@ def _class_names(arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DatasetError(
             ErrorCode.DATASET_UNREADABLE,
-            f"class_names has shape {names.shape} and dtype {names.dtype}: give a one-dimensional array of text",
+            f"class_names has shape {names.shape} and dtype {names.dtype}: give one text a class, shape (K,)",
         )
     return tuple(str(name)[:200] for name in names)

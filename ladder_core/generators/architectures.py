@@ -13,6 +13,8 @@ _SMALLEST_SIDE = 4
 class MlpGenerator(nn.Module):
     """A batch-norm multi-layer perceptron: on small images the fastest way to a low reconstruction error."""
 
+    name = "multi-layer perceptron"
+
     def __init__(self, latent_dimension: int, image_shape: tuple[int, int, int], width: int = 1024) -> None:
         super().__init__()
         self.image_shape = image_shape
@@ -31,11 +33,13 @@ class MlpGenerator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (B, D) to images (B, C, H, W) in [0, 1]."""
         images: Tensor = self.layers(latents)
-        return images.unflatten(1, self.image_shape)
+        return images.reshape(-1, *self.image_shape)
 
 
 class ConvGenerator(nn.Module):
     """Transposed convolutions that double a small grid until it covers the image; the rest is cropped."""
+
+    name = "convolutional"
 
     def __init__(
         self, latent_dimension: int, image_shape: tuple[int, int, int], widest: int = 256, narrowest: int = 32

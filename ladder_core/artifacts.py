@@ -1,0 +1,157 @@
+"""What a finished run leaves for download: weights, the archive of examples, thumbnails for the report."""
+
+import base64
+import csv
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from ladder_core.classifier import Classifier
+from ladder_schema.report import MAX_THUMBNAIL_SIDE, GalleryItem, Thumbnail
+
+GALLERY_SIZE = 24
+# Zip members get a fixed date: the same run gives the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Adversarial examples beside their originals, on the CPU.
+
+    Attributes:
+        originals: (n, C, H, W) float32 in [0, 1].
+        adversarial: (n, C, H, W) float32 in [0, 1].
+        labels: (n,) true classes.
+        rho: (n,) relative steps; None where the method has none.
+        targets: (n,) classes moved towards; None where the attack is untargeted.
+        predicted_original: (n,) original model on the original images.
+        predicted_adversarial: (n,) original model on the adversarial images.
+        predicted_hardened: (n,) hardened model on the adversarial images.
+    """
+
+    originals: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    rho: Tensor | None
+    targets: Tensor | None
+    predicted_original: Tensor
+    predicted_adversarial: Tensor
+    predicted_hardened: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def save_weights(model: Classifier, path: Path) -> None:
+    """Write the model's weights as safetensors under the upload's own parameter names."""
+    # A file may hold one tensor under two names; safetensors wants each to own its memory.
+    save_file({name: t.contiguous().clone() for name, t in model.upload_state_dict().items()}, path)
+
+
+def to_uint8(images: Tensor) -> npt.NDArray[Any]:
+    """Return images (n, C, H, W) in [0, 1] as (n, H, W, C) uint8, rounded."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def save_examples(examples: ExampleSet, path: Path) -> None:
+    """Write a zip of PNG pairs, ``index.csv`` and ``examples.npz`` with the exact float images.
+
+    PNGs are rounded to 8 bits, which can undo a narrow attack; the npz holds what was measured.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        originals, adversarial = to_uint8(examples.originals), to_uint8(examples.adversarial)
+        for number, (clean, attacked) in enumerate(zip(originals, adversarial, strict=True)):
+            _write(archive, f"images/{number:05d}-original.png", _png(clean))
+            _write(archive, f"images/{number:05d}-adversarial.png", _png(attacked))
+        _write(archive, "index.csv", _index(examples).encode())
+        _write(archive, "examples.npz", _arrays(examples))
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+
+
+def _png(pixels: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _columns(examples: ExampleSet) -> dict[str, npt.NDArray[Any]]:
+    columns = {
+        "label": examples.labels,
+        "target": examples.targets,
+        "rho": examples.rho,
+        "predicted_original": examples.predicted_original,
+        "predicted_adversarial": examples.predicted_adversarial,
+        "predicted_hardened": examples.predicted_hardened,
+    }
+    return {name: column.numpy() for name, column in columns.items() if column is not None}
+
+
+def _index(examples: ExampleSet) -> str:
+    columns = _columns(examples)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "original", "adversarial", *columns])
+    for number in range(len(examples)):
+        values = [f"{column[number]:.6g}" for column in columns.values()]
+        writer.writerow(
+            [number, f"images/{number:05d}-original.png", f"images/{number:05d}-adversarial.png", *values]
+        )
+    return text.getvalue()
+
+
+def _arrays(examples: ExampleSet) -> bytes:
+    buffer = io.BytesIO()
+    images = {"originals": examples.originals.numpy(), "adversarial": examples.adversarial.numpy()}
+    np.savez_compressed(buffer, allow_pickle=False, **images, **_columns(examples))
+    return buffer.getvalue()
+
+
+def gallery(examples: ExampleSet) -> tuple[GalleryItem, ...]:
+    """Return the first examples as raw thumbnails for the report."""
+    chosen = range(min(GALLERY_SIZE, len(examples)))
+    originals, adversarial = _thumbnails(examples.originals), _thumbnails(examples.adversarial)
+    return tuple(
+        GalleryItem(
+            original=originals[i],
+            adversarial=adversarial[i],
+            label=int(examples.labels[i]),
+            rho=float(examples.rho[i]) if examples.rho is not None else None,
+            predicted_original=int(examples.predicted_original[i]),
+            predicted_adversarial=int(examples.predicted_adversarial[i]),
+            predicted_hardened=int(examples.predicted_hardened[i]),
+        )
+        for i in chosen
+    )
+
+
+def _thumbnails(images: Tensor) -> list[Thumbnail]:
+    images = images[:GALLERY_SIZE]
+    largest = max(images.shape[2:])
+    if largest > MAX_THUMBNAIL_SIDE:
+        height, width = (max(1, side * MAX_THUMBNAIL_SIDE // largest) for side in images.shape[2:])
+        images = functional.interpolate(images, (height, width), mode="area")
+    pixels = to_uint8(images)
+    _, height, width, channels = pixels.shape
+    return [
+        Thumbnail.model_validate(
+            {"height": height, "width": width, "channels": channels, "pixels": _base64(image)}
+        )
+        for image in pixels
+    ]
+
+
+def _base64(pixels: npt.NDArray[Any]) -> bytes:
+    return base64.b64encode(pixels.tobytes())

@@ -1,0 +1,74 @@
+"""What every method does alike: retraining from the original's weights, and measuring."""
+
+from ladder_core.classifier import Classifier
+from ladder_core.datasets import Split
+from ladder_core.evaluation import clean_accuracy, evaluate_gradient_attack, gradient_attacks
+from ladder_core.run import Run
+from ladder_core.seeding import numpy_stream, scoped_seed
+from ladder_core.training import ExampleSource, retrain
+from ladder_schema.config import LadderConfig, PgdTrainingConfig
+from ladder_schema.jobs import Stage
+from ladder_schema.report import Accuracy, AttackResult, EpochLosses
+
+
+def retrain_from_original(
+    run: Run, config: LadderConfig | PgdTrainingConfig, split: Split, source: ExampleSource
+) -> tuple[Classifier, tuple[EpochLosses, ...]]:
+    """Retrain a copy of the original by Eq. 6; return it and the losses of each epoch."""
+    run.progress.enter(Stage.RETRAIN)
+    hardened = run.original.clone()
+    with scoped_seed(run.seed, "retrain", run.device):
+        losses = retrain(
+            hardened,
+            split,
+            source,
+            config.retraining,
+            device=run.device,
+            rng=numpy_stream(run.seed, "retrain"),
+            on_step=run.progress.update,
+        )
+    return hardened, losses
+
+
+def evaluate_gradient_attacks(
+    run: Run, config: LadderConfig | PgdTrainingConfig, hardened: Classifier, *, share: float
+) -> tuple[Split, tuple[AttackResult, ...]]:
+    """Enter the evaluation, choose its images, and attack both models with every gradient attack.
+
+    Args:
+        run: The run.
+        config: Threat model and bounds of the evaluation.
+        hardened: The model after retraining.
+        share: Of the evaluation's progress that this makes up.
+
+    Returns:
+        The held-out images chosen, and the results.
+    """
+    run.progress.enter(Stage.EVALUATE)
+    test = run.dataset.test.stratified(config.evaluation.max_samples, numpy_stream(run.seed, "evaluate"))
+    attacks = gradient_attacks(config.threat_model.epsilon, config.evaluation, run.seed)
+    costs = [1, config.evaluation.pgd_steps * config.evaluation.pgd_restarts]
+    results: list[AttackResult] = []
+    for number, attack in enumerate(attacks):
+        start, width = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
+
+        def on_step(done: float, start: float = start, width: float = width, name: str = attack.name) -> None:
+            run.progress.update(share * (start + width * done), name)
+
+        results += evaluate_gradient_attack(
+            attack,
+            run.original,
+            hardened,
+            test,
+            batch_size=config.evaluation.batch_size,
+            device=run.device,
+            on_step=on_step,
+        )
+    return test, tuple(results)
+
+
+def accuracy_on_test(run: Run, config: LadderConfig | PgdTrainingConfig, hardened: Classifier) -> Accuracy:
+    """Return the hardened model's accuracy on the whole test split."""
+    return clean_accuracy(
+        hardened, run.dataset.test, batch_size=config.evaluation.batch_size, device=run.device
+    )

@@ -1,0 +1,165 @@
+"""The stages of a hardening run, in order; their result is the report value of `ladder_schema`.
+
+``validate -> latents -> boundary -> generator -> examples -> retrain -> evaluate -> report``; a method that
+makes its examples in image space goes from ``validate`` straight to ``retrain``.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ladder_core import evaluation, validation
+from ladder_core.artifacts import gallery, save_examples, save_weights
+from ladder_core.classifier import load_classifier
+from ladder_core.datasets import Dataset, load_npz
+from ladder_core.methods import harden_with_ladder, harden_with_pgd, ladder, pgd
+from ladder_core.progress import Progress, ProgressCallback
+from ladder_core.run import Outcome, Run
+from ladder_core.seeding import numpy_stream
+from ladder_core.verdict import judge
+from ladder_schema.config import LadderConfig, PgdTrainingConfig
+from ladder_schema.jobs import Stage
+from ladder_schema.protocol import ResultFile
+from ladder_schema.report import DatasetCard, ModelCard, Report
+
+_REPORTED_PACKAGES = ("ladder-hardening", "torch", "numpy", "scikit-learn")
+
+
+def run_pipeline(
+    model_path: Path,
+    dataset_path: Path,
+    work_dir: Path,
+    config: LadderConfig | PgdTrainingConfig,
+    *,
+    device: str,
+    on_progress: ProgressCallback,
+) -> Report:
+    """Harden a model and measure what that did.
+
+    Args:
+        model_path: The uploaded model; running it is running a stranger's code.
+        dataset_path: The uploaded dataset.
+        work_dir: Takes intermediate files and every `ResultFile`.
+        config: The resolved configuration.
+        device: Torch device.
+        on_progress: Told where the run stands; its answer may ask to stop.
+
+    Returns:
+        The report, also written to the work directory.
+
+    Raises:
+        HardeningError: The model, the dataset or the configuration cannot be used, or training failed.
+        StopRequested: ``on_progress`` asked to stop.
+    """
+    is_ladder = isinstance(config, LadderConfig)
+    progress = Progress(ladder.STAGE_WEIGHTS if is_ladder else pgd.STAGE_WEIGHTS, on_progress)
+    run = _validate(model_path, dataset_path, work_dir, config, torch.device(device), progress)
+    if isinstance(config, LadderConfig):
+        outcome = harden_with_ladder(run, config)
+    else:
+        outcome = harden_with_pgd(run, config)
+    progress.enter(Stage.REPORT)
+    outcome.hardened.save(work_dir / ResultFile.MODEL)
+    save_weights(outcome.hardened, work_dir / ResultFile.WEIGHTS)
+    save_examples(outcome.examples, work_dir / ResultFile.EXAMPLES)
+    progress.finish()
+    report = _report(run, config, outcome, model_path, dataset_path)
+    (work_dir / ResultFile.REPORT).write_text(report.model_dump_json(), encoding="utf-8")
+    return report
+
+
+def _validate(
+    model_path: Path,
+    dataset_path: Path,
+    work_dir: Path,
+    config: LadderConfig | PgdTrainingConfig,
+    device: torch.device,
+    progress: Progress,
+) -> Run:
+    """Read both uploads and check that the model knows its own data."""
+    progress.enter(Stage.VALIDATE)
+    original = load_classifier(model_path, device=device, preprocessing=config.preprocessing)
+    progress.update(0.3, "model read")
+    dataset = load_npz(dataset_path, work_dir, seed=config.seed)
+    validation.check_preprocessing(dataset, config.preprocessing)
+    images, _ = dataset.test.batch(np.arange(min(4, len(dataset.test))), device)
+    original.probe(images)
+    validation.check_labels(dataset, original.num_classes)
+    progress.update(0.6, "dataset read")
+    choice = dataset.test.stratified(validation.PROBE_SAMPLES, numpy_stream(config.seed, "probe"))
+    validation.check_skill(original, choice, config.preprocessing, device)
+    clean = evaluation.clean_accuracy(
+        original, dataset.test, batch_size=config.evaluation.batch_size, device=device
+    )
+    return Run(original, dataset, clean, work_dir, device, config.seed, progress)
+
+
+def _report(
+    run: Run,
+    config: LadderConfig | PgdTrainingConfig,
+    outcome: Outcome,
+    model_path: Path,
+    dataset_path: Path,
+) -> Report:
+    return Report(
+        created_at=datetime.now(UTC),
+        config=config,
+        verdict=judge(run.clean_before, outcome.clean_after, outcome.attacks),
+        clean_before=run.clean_before,
+        clean_after=outcome.clean_after,
+        attacks=outcome.attacks,
+        model=_model_card(run, model_path),
+        dataset=_dataset_card(run.dataset, run.original.num_classes, dataset_path),
+        boundary=outcome.boundary,
+        generator=outcome.generator,
+        examples=outcome.ladder,
+        losses=outcome.losses,
+        gallery=gallery(outcome.examples),
+        stage_seconds=run.progress.stage_seconds,
+        device=_device_name(run.device),
+        versions={name: version(name) for name in _REPORTED_PACKAGES},
+    )
+
+
+def _model_card(run: Run, path: Path) -> ModelCard:
+    description = run.original.describe()
+    return ModelCard(
+        sha256=_sha256(path),
+        classes=run.original.num_classes,
+        latent_dimension=run.original.latent_dim,
+        parameter_count=description.parameter_count,
+        head=description.head,
+        output=str(description.output_form),
+        caveats=description.caveats,
+    )
+
+
+def _dataset_card(dataset: Dataset, classes: int, path: Path) -> DatasetCard:
+    names = dataset.class_names or tuple(str(label) for label in range(classes))
+    return DatasetCard(
+        sha256=_sha256(path),
+        image_shape=dataset.train.image_shape,
+        train_samples=len(dataset.train),
+        test_samples=len(dataset.test),
+        class_names=names,
+        train_per_class=_per_class(dataset.train.targets(), classes),
+        test_per_class=_per_class(dataset.test.targets(), classes),
+        notes=dataset.notes,
+    )
+
+
+def _per_class(labels: np.ndarray[tuple[int], np.dtype[np.int64]], classes: int) -> tuple[int, ...]:
+    return tuple(np.bincount(labels, minlength=classes).tolist())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

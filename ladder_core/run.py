@@ -1,0 +1,64 @@
+"""What the stages of one run share, and what a method hands back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ladder_core.artifacts import ExampleSet
+from ladder_core.classifier import Classifier
+from ladder_core.datasets import Dataset
+from ladder_core.progress import Progress
+from ladder_schema.report import (
+    Accuracy,
+    AttackResult,
+    BoundarySummary,
+    EpochLosses,
+    ExampleSummary,
+    GeneratorSummary,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A validated model and dataset, and where and how to work on them.
+
+    Attributes:
+        original: The model as uploaded, in evaluation mode, never changed.
+        dataset: Its data.
+        clean_before: The original's accuracy on the whole test split.
+        work_dir: Takes intermediate files and results.
+        device: Where the original is.
+        seed: The job's seed.
+        progress: Told where the run stands.
+    """
+
+    original: Classifier
+    dataset: Dataset
+    clean_before: Accuracy
+    work_dir: Path
+    device: torch.device
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a run.
+
+    Attributes:
+        hardened: The hardened model, in evaluation mode.
+        losses: Of each retraining epoch.
+        clean_after: The hardened model's accuracy on the whole test split.
+        attacks: Before and after, on the same images.
+        examples: Adversarial examples on test images.
+    """
+
+    hardened: Classifier
+    losses: tuple[EpochLosses, ...]
+    clean_after: Accuracy
+    attacks: tuple[AttackResult, ...]
+    examples: ExampleSet
+    boundary: BoundarySummary | None = field(default=None, kw_only=True)
+    generator: GeneratorSummary | None = field(default=None, kw_only=True)
+    ladder: ExampleSummary | None = field(default=None, kw_only=True)

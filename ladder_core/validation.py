@@ -1,0 +1,165 @@
+"""The first stage: does the model know its own data, and if not, why (so that the user can mend it)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from ladder_core.classifier import Classifier
+from ladder_core.classifier.preprocessing import Preprocess
+from ladder_core.datasets import Dataset, Split
+from ladder_core.datasets.base import Indices
+from ladder_core.errors import ConfigError, DatasetError, ModelError
+from ladder_schema.config import Preprocessing
+from ladder_schema.errors import ErrorCode
+
+PROBE_SAMPLES = 1_000
+# A model must be this share of the way from guessing the commonest class to perfect.
+_LEAST_SKILL = 0.1
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """A usual mistake, and the configuration that would mend it."""
+
+    remedy: str
+    preprocessing: Preprocessing
+
+
+def check_labels(dataset: Dataset, classes: int) -> None:
+    """Check that every label is one of the model's classes.
+
+    Raises:
+        DatasetError: One is not.
+    """
+    for name, split in (("y_train", dataset.train), ("y_test", dataset.test)):
+        largest = int(split.targets().max())
+        if largest >= classes:
+            raise DatasetError(
+                ErrorCode.DATASET_LABELS_INVALID,
+                f"{name} has class {largest}, but the model has {classes} outputs (0 to {classes - 1}): "
+                "check the label encoding, or upload the model that was trained on these classes",
+            )
+    if dataset.class_names and len(dataset.class_names) != classes:
+        raise DatasetError(
+            ErrorCode.DATASET_LABELS_INVALID,
+            f"class_names has {len(dataset.class_names)} names, but the model has {classes} outputs: give "
+            "one name per output, in order",
+        )
+
+
+def check_preprocessing(dataset: Dataset, preprocessing: Preprocessing) -> None:
+    """Check that the preprocessing has as many channels as the images.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    channels = dataset.train.image_shape[0]
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if values is not None and len(values) not in (1, channels):
+            raise ConfigError(
+                ErrorCode.CONFIG_UNSUITABLE,
+                f"preprocessing.{name} has {len(values)} values, but the images have {channels} channels: "
+                f"give {channels} values, or one for all",
+            )
+    if preprocessing.channel_order == "bgr" and channels != 3:
+        raise ConfigError(
+            ErrorCode.CONFIG_UNSUITABLE,
+            f"preprocessing.channel_order is bgr, but the images have {channels} channel(s): leave it out",
+        )
+
+
+def check_skill(model: Classifier, split: Split, preprocessing: Preprocessing, device: torch.device) -> None:
+    """Check that the model is well above guessing on the given images.
+
+    Args:
+        model: In evaluation mode.
+        split: A stratified choice of at most `PROBE_SAMPLES` test images.
+        preprocessing: As configured, to be compared with others.
+        device: Where the model is.
+
+    Raises:
+        ModelError: It is near chance; the message names the likeliest cause that was found.
+    """
+    labels = split.targets()
+    chance = np.bincount(labels).max() / len(labels)
+    predictions = _predict(model, split, device)
+    accuracy = float((predictions == labels).mean())
+    if accuracy >= chance + _LEAST_SKILL * (1 - chance):
+        return
+    cause = _likely_cause(model, split, preprocessing, predictions, accuracy, device)
+    raise ModelError(
+        ErrorCode.MODEL_NEAR_CHANCE,
+        f"the model classifies {accuracy:.1%} of {len(labels)} test images correctly, where always answering "
+        f"the commonest class gives {chance:.1%}. {cause}",
+    )
+
+
+@torch.no_grad()
+def _predict(model: Classifier, split: Split, device: torch.device) -> Indices:
+    parts = [model(images).argmax(dim=1).cpu() for _, images, _ in split.batches(250, device)]
+    return torch.cat(parts).numpy()
+
+
+def _likely_cause(
+    model: Classifier,
+    split: Split,
+    preprocessing: Preprocessing,
+    predictions: Indices,
+    accuracy: float,
+    device: torch.device,
+) -> str:
+    """Try the usual mistakes, and name the one whose correction helps most."""
+    best, remedy = accuracy, ""
+    twin = model.clone()
+    for guess in _guesses(split, preprocessing):
+        if guess.preprocessing == preprocessing:
+            continue
+        twin.preprocess = Preprocess(guess.preprocessing).to(device)
+        tried = _predict(twin, split, device)
+        rate = float((tried == split.targets()).mean())
+        if rate > best:
+            best, remedy = rate, guess.remedy
+    if best > max(2 * accuracy, 0.5):
+        return f"With {remedy} it reaches {best:.1%}: set that in the configuration."
+    permuted = _best_permutation(predictions, split.targets())
+    if permuted > max(2 * accuracy, 0.5):
+        return (
+            f"Its answers match the labels {permuted:.1%} of the time under another order of the classes: "
+            "give the labels in the order of the model's outputs."
+        )
+    return (
+        "The usual causes are preprocessing (set config.preprocessing to what the model was trained with), "
+        "the order of the classes, or a model file without its trained weights."
+    )
+
+
+def _guesses(split: Split, preprocessing: Preprocessing) -> Iterator[_Guess]:
+    """Yield what models are usually trained with, keeping the configured size."""
+
+    def guess(remedy: str, **changes: object) -> _Guess:
+        base = {"resize": preprocessing.resize}
+        return _Guess(remedy, Preprocessing.model_validate({**base, **changes}))
+
+    yield guess("no preprocessing")
+    yield guess("preprocessing.value_range [0, 255]", value_range=(0.0, 255.0))
+    yield guess("preprocessing.value_range [-1, 1]", value_range=(-1.0, 1.0))
+    images, _ = split.batch(np.arange(len(split)))
+    mean = [round(v, 4) for v in images.mean(dim=(0, 2, 3)).tolist()]
+    std = [max(round(v, 4), 1e-3) for v in images.std(dim=(0, 2, 3)).tolist()]
+    yield guess(f"preprocessing.mean {mean} and std {std}", mean=mean, std=std)
+    if split.image_shape[0] == 3:
+        imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+        yield guess("ImageNet's preprocessing.mean and std", **imagenet)
+        yield guess("preprocessing.channel_order bgr", channel_order="bgr")
+
+
+def _best_permutation(predictions: Indices, labels: Indices) -> float:
+    """Return the accuracy under the best one-to-one renaming of the predicted classes."""
+    size = int(max(predictions.max(), labels.max())) + 1
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (predictions, labels), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    return float(counts[rows, columns].sum() / len(labels))

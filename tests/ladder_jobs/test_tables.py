@@ -57,7 +57,7 @@ def test_processes_that_migrate_at_once_do_it_once(settings, database_url):
         {"worker": "w"},
         {"finished_at": text("now()")},
     ],
-    ids=lambda lie: "+".join(lie),
+    ids="+".join,
 )
 def test_a_queued_job_cannot_be_made_to_lie(jobs, alice, sessions, lie):
     job_id = jobs.queue(alice)

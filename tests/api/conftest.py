@@ -1,0 +1,178 @@
+"""The API behind a real uvicorn on a loopback port, before the real servers."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from posting import ARTIFACTS, ZIP
+from pydantic import SecretStr
+
+from api.app import create_app
+from api.settings import ApiSettings
+from ladder_jobs.claims import Claim, StoredArtifact, claim_job, settle_succeeded
+from ladder_jobs.database import connect, migrate, session_factory
+from ladder_jobs.keys import authenticate, create_key
+from ladder_jobs.objects import ObjectStore, attempt_key
+from ladder_jobs.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    """The server's thread logs when it likes: not into the middle of pytest's own output."""
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+
+
+@pytest.fixture(scope="session")
+def api_settings(settings: Settings) -> ApiSettings:
+    migrate(settings.database_url.get_secret_value())
+    return ApiSettings(
+        **settings.model_dump(),
+        queue=f"test-{uuid4().hex[:8]}",
+    )
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve an app from a thread; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the API did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def app(api_settings: ApiSettings) -> FastAPI:
+    return create_app(api_settings)
+
+
+@pytest.fixture(scope="session")
+def address(app: FastAPI) -> Iterator[str]:
+    with serving(app) as address:
+        yield address
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[FastAPI], str]]:
+    """Serve further apps until the test ends."""
+    with ExitStack() as running:
+        yield lambda app: running.enter_context(serving(app))
+
+
+@dataclass
+class Account:
+    """An owner of this test's own, its key, and what a worker would do for it."""
+
+    settings: ApiSettings
+    token: str
+    id: UUID
+    http: httpx.Client
+    store: ObjectStore
+
+    def post(self, *parts: tuple[str, object], **headers: str) -> httpx.Response:
+        """Post parts in this order; without any, a good job."""
+        files = parts or (("model", ("m.pt", ZIP)), ("dataset", ("d.npz", ZIP)))
+        return self.http.post("/jobs", files=files, headers=headers)
+
+    def new_job(self) -> str:
+        answer = self.post()
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    def uploads(self) -> list[str]:
+        return list(self.store.list_keys(f"uploads/{self.id}/"))
+
+    def unfinished_uploads(self) -> list[object]:
+        """What the store keeps of multipart uploads neither completed nor aborted."""
+        client, bucket = self.store._client, self.store._bucket
+        return client._list_multipart_uploads(bucket, prefix=f"uploads/{self.id}/").uploads
+
+    def claim(self) -> Claim:
+        """Claim until this owner's job comes: others of this session may wait in the queue too."""
+        engine = connect(self.settings.database_url.get_secret_value())
+        sessions = session_factory(engine)
+        while True:
+            with sessions.begin() as session:
+                claim = claim_job(session, queue=self.settings.queue, worker="test", lease_seconds=600)
+            assert claim is not None
+            if str(self.id) in claim.model.key:
+                engine.dispose()
+                return claim
+
+    def succeed(self, claim: Claim) -> None:
+        artifacts = []
+        for name, (filename, content, media_type) in ARTIFACTS.items():
+            stored = self.store.put_stream(
+                attempt_key(claim.job_id, claim.attempt, filename), io.BytesIO(content)
+            )
+            artifacts.append(StoredArtifact(name, stored.key, stored.bytes, stored.sha256, media_type))
+        engine = connect(self.settings.database_url.get_secret_value())
+        with session_factory(engine).begin() as session:
+            settle_succeeded(session, claim, artifacts)
+        engine.dispose()
+
+
+@pytest.fixture
+def new_account(api_settings: ApiSettings, address: str) -> Iterator[Callable[..., Account]]:
+    """Accounts on the shared API, or on the one at ``address``."""
+    opened: list[httpx.Client] = []
+    engine = connect(api_settings.database_url.get_secret_value())
+
+    def make(address: str = address) -> Account:
+        with session_factory(engine).begin() as session:
+            token = create_key(session, f"test-{uuid4()}")
+            caller = authenticate(session, token)
+        assert caller is not None
+        http = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        opened.append(http)
+        return Account(api_settings, token, caller.id, http, ObjectStore(api_settings))
+
+    yield make
+    for http in opened:
+        http.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def account(new_account: Callable[..., Account]) -> Account:
+    return new_account()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until something is true."""
+
+    def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "what was waited for did not happen"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture
+def elsewhere(api_settings: ApiSettings) -> Callable[..., ApiSettings]:
+    """The API's settings with some changed; a text for a secret is made one."""
+
+    def change(**changes: object) -> ApiSettings:
+        secret = {"database_url", "broker_url", "s3_access_key", "s3_secret_key"}
+        wrapped = {k: SecretStr(str(v)) if k in secret else v for k, v in changes.items()}
+        return api_settings.model_copy(update=wrapped)
+
+    return change

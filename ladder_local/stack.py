@@ -56,9 +56,11 @@ class LocalStack:
         self._host = host
         self._port = port
         self._workers = workers
+        self._commands: dict[str, Command] = {}
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
+        self._check_port()
         with ExitStack() as undo:
             undo.enter_context(self._servers)
             self.settings = self._servers.settings
@@ -74,7 +76,7 @@ class LocalStack:
         self._closing.close()
 
     def _start(self) -> None:
-        port = self._choose_port()
+        port = self._port or self.directory.port("api", host=self._host, preferred=_DEFAULT_PORT)
         environment = {**os.environ, **as_environment(self.settings)}
         self._commands = {
             command.name: command
@@ -97,14 +99,11 @@ class LocalStack:
     def _probe_api(self) -> None:
         httpx.get(f"{self.api_url}/readyz", timeout=5.0).raise_for_status()
 
-    def _choose_port(self) -> int:
-        if self._port is None:
-            return self.directory.port("api", host=self._host, preferred=_DEFAULT_PORT)
-        if not is_free(self._port, self._host):
+    def _check_port(self) -> None:
+        if self._port is not None and not is_free(self._port, self._host):
             raise PortTakenError(
                 f"port {self._port} of {self._host} is taken by another program; choose another --port"
             )
-        return self._port
 
     def _key(self) -> str:
         """The API key of this machine's user; a new one if the kept one means nothing to this database."""

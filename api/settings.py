@@ -15,7 +15,7 @@ class ApiSettings(Settings):
     )
     max_concurrent_uploads: PositiveInt = Field(
         16,
-        description="Uploads received at a time; each in bounded memory; one more is told to come back.",
+        description="Uploads received at a time, each in bounded memory; one more is told to come back.",
     )
     upload_idle_seconds: PositiveFloat = Field(
         60.0, description="How long an upload may send nothing before it is given up."

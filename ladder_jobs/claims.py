@@ -101,20 +101,28 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
     Returns:
         The claim, or None when nothing is queued.
     """
-    candidate, busy = aliased(Job), aliased(Job)
-    owner_load = (
-        select(func.count())
-        .where(busy.owner_id == candidate.owner_id, busy.status.in_(LEASED_STATUSES))
-        .scalar_subquery()
+    candidate, leased = aliased(Job), aliased(Job)
+    # Counted once for all owners, so that a long queue does not count again for each of its jobs.
+    load = (
+        select(leased.owner_id, func.count().label("jobs"))
+        .where(leased.status.in_(LEASED_STATUSES))
+        .group_by(leased.owner_id)
+        .subquery()
     )
     best = (
         select(candidate.id)
+        .outerjoin(load, load.c.owner_id == candidate.owner_id)
         .where(
             candidate.status == JobStatus.QUEUED,
             candidate.queue == queue,
             candidate.config_version == SCHEMA_VERSION,
         )
-        .order_by(candidate.priority.desc(), owner_load, candidate.created_at, candidate.id)
+        .order_by(
+            candidate.priority.desc(),
+            func.coalesce(load.c.jobs, 0),
+            candidate.created_at,
+            candidate.id,
+        )
         .limit(1)
         .with_for_update(of=candidate, skip_locked=True)
         .scalar_subquery()

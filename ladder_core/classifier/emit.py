@@ -22,7 +22,6 @@ import torch
 
 from ladder_core.classifier.graph import (
     RETURN,
-    Argument,
     Block,
     Constant,
     Device,
@@ -116,9 +115,6 @@ class _Emitter:
         if isinstance(source, Device):
             self.uses_device = True
             return "device"
-        if isinstance(source, Argument):
-            # Further arguments of forward: a classifier has one input, the others keep their usual default.
-            return "None"
         return f"v{value.index}"
 
     def _literal(self, constant: object) -> str:

@@ -1,43 +1,57 @@
 """Give the constants of a frozen file back their roles: parameters, running statistics, or plain constants.
 
-``torch.jit.freeze`` writes every weight into the program text and leaves an empty state_dict. A constant in a
+``torch.jit.freeze`` writes weights into the program text and leaves an empty state_dict. A constant in a
 weight's place is a weight again here, under a name made of the operator, its number in program order and the
 argument: ``conv2d_0.weight``. The same file always gives the same names.
 
-In a file that still has parameters, a constant in a weight's place was constant for the user too (a fixed
-blur kernel, say) and stays one.
+In a file that is not frozen, a constant in a weight's place was constant for the user too (a fixed blur
+kernel, say) and stays one.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterator
+from typing import cast
+
+import torch
 
 from ladder_core.classifier.graph import Graph, Node, TensorRef, Value, walk
 from ladder_core.classifier.network import UploadedTensor
 
-_WEIGHTED = {1: "weight", 2: "bias"}
-_NORMALISED = {2: "weight", 3: "bias"}
-_WITH_STATISTICS = {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"}
-_PRODUCT = {1: "weight"}
-_ROLES: dict[str, dict[int, str]] = {
-    "aten::_convolution": _WEIGHTED,
-    "aten::_convolution_mode": _WEIGHTED,
-    "aten::addmm": {0: "bias", 2: "weight"},
-    "aten::batch_norm": _WITH_STATISTICS,
-    "aten::conv1d": _WEIGHTED,
-    "aten::conv2d": _WEIGHTED,
-    "aten::conv3d": _WEIGHTED,
-    "aten::conv_transpose2d": _WEIGHTED,
-    "aten::group_norm": _NORMALISED,
-    "aten::instance_norm": _WITH_STATISTICS,
-    "aten::layer_norm": _NORMALISED,
-    "aten::linear": _WEIGHTED,
-    "aten::matmul": _PRODUCT,
-    "aten::mm": _PRODUCT,
-    "aten::prelu": _PRODUCT,
-}
-_ADDITIONS = frozenset({"aten::add", "aten::add_"})
+_ROLE = re.compile(r"\w*(weight|bias)\w*|running_mean|running_var")
+# Operators that do not call their weights so.
+_ADDMM = {0: "bias", 2: "weight"}
 _PRODUCTS = frozenset({"aten::matmul", "aten::mm"})
+_ADDITIONS = frozenset({"aten::add", "aten::add_"})
+
+
+def is_frozen(script: torch.jit.ScriptModule) -> bool:
+    """Whether the module went through ``torch.jit.freeze``, which removes every module's training flag."""
+    compiled = (cast("torch._C.ScriptModule", module._c) for module in script.modules())  # noqa: SLF001
+    return not any(module.hasattr("training") for module in compiled)  # type: ignore[attr-defined]
+
+
+def separate_constants(script: torch.jit.ScriptModule) -> None:
+    """Give each use of a uniform constant tensor its own copy.
+
+    Freezing merges constants of equal value, and in a network that was never trained all biases are the same
+    zeros. Trained, they must differ. Tensors that are not uniform are equal only where the user shared a
+    weight, and stay shared.
+    """
+    graph: torch._C.Graph = script.graph
+    for node in list(graph.nodes()):
+        if node.kind() != "prim::Constant":
+            continue
+        tensor = node.output().toIValue()
+        if not isinstance(tensor, torch.Tensor) or tensor.dim() == 0 or not _is_uniform(tensor):
+            continue
+        for use in node.output().uses()[1:]:
+            graph.setInsertPoint(node)
+            copy = graph.insertConstant(tensor.clone())  # type: ignore[attr-defined]
+            use.user.replaceInput(use.offset, copy)
+    graph.setInsertPoint(graph.return_node())
 
 
 def adopt_constants(graph: Graph, *, frozen: bool) -> dict[str, UploadedTensor]:
@@ -45,47 +59,67 @@ def adopt_constants(graph: Graph, *, frozen: bool) -> dict[str, UploadedTensor]:
 
     Args:
         graph: The program; the names its values carry are changed to the returned ones.
-        frozen: Whether the file has no parameters of its own.
+        frozen: Whether constants in a weight's place are weights.
 
     Returns:
         Every constant tensor of the graph, by its new name.
     """
-    names = _frozen_names(graph) if frozen else {}
+    roles = _roles(graph) if frozen else {}
+    names: dict[str, str] = {}
     adopted: dict[str, UploadedTensor] = {}
     for key, tensor in graph.constants.items():
-        role = names.get(key)
-        name = role or f"constants.{key.removeprefix('constant.')}"
+        role = roles.get(key)
+        name = names[key] = role or f"constants.{key.removeprefix('constant.')}"
         is_statistic = name.endswith(("running_mean", "running_var"))
         trainable = role is not None and not is_statistic and tensor.is_floating_point()
         adopted[name] = UploadedTensor(tensor, trainable=trainable, persistent=role is not None)
-        names[key] = name
-    for value in _constant_values(graph):
-        assert isinstance(value.source, TensorRef)  # noqa: S101 - what _constant_values selects
-        value.source = TensorRef(names[value.source.name])
+    for value in _values(graph):
+        constant = _constant_key(value, graph)
+        if constant is not None:
+            value.source = TensorRef(names[constant])
     return adopted
 
 
-def _frozen_names(graph: Graph) -> dict[str, str]:
+def _roles(graph: Graph) -> dict[str, str]:
+    """The names of the constants in a weight's place; one that is used twice is named by its first use."""
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for node in walk(graph.block):
-        roles = _roles(node)
-        if not roles:
-            continue
         operator = node.name.removeprefix("aten::").strip("_")
-        for position, role in roles.items():
-            key = _constant_key(node.inputs[position], graph)
+        roles = [(_constant_key(value, graph), role) for value, role in _weights(node)]
+        for key, role in roles:
             if key is not None:
                 names.setdefault(key, f"{operator}_{counts[operator]}.{role}")
-        counts[operator] += 1
+        counts[operator] += bool(roles)
     return names
 
 
-def _roles(node: Node) -> dict[int, str]:
+def _weights(node: Node) -> Iterator[tuple[Value, str]]:
+    """The inputs of a node that are in a weight's place."""
+    if node.schema is None:
+        return
     if node.name in _ADDITIONS:
-        producers = [value.node.name if value.node is not None else "" for value in node.inputs[:2]]
-        return {1 - i: "bias" for i, producer in enumerate(producers) if producer in _PRODUCTS}
-    return _ROLES.get(node.name, {})
+        first, second = node.inputs[:2]
+        if _is_product(first):
+            yield second, "bias"
+        if _is_product(second):
+            yield first, "bias"
+    elif node.name in _PRODUCTS:
+        yield node.inputs[1], "weight"
+    elif node.name == "aten::addmm":
+        yield from ((node.inputs[position], role) for position, role in _ADDMM.items())
+    else:
+        for argument, value in zip(node.schema.arguments, node.inputs, strict=False):
+            if _ROLE.fullmatch(argument.name):
+                yield value, argument.name
+
+
+def _is_product(value: Value) -> bool:
+    return value.node is not None and value.node.name in _PRODUCTS
+
+
+def _is_uniform(tensor: torch.Tensor) -> bool:
+    return tensor.numel() > 0 and bool((tensor == tensor.flatten()[0]).all())
 
 
 def _constant_key(value: Value, graph: Graph) -> str | None:
@@ -94,10 +128,11 @@ def _constant_key(value: Value, graph: Graph) -> str | None:
     return None
 
 
-def _constant_values(graph: Graph) -> set[Value]:
-    values: set[Value] = set()
+def _values(graph: Graph) -> set[Value]:
+    """Every value the program reads."""
+    values = set(graph.block.outputs)
     for node in walk(graph.block):
-        for value in [*node.inputs, *(output for block in node.blocks for output in block.outputs)]:
-            if _constant_key(value, graph) is not None:
-                values.add(value)
+        values.update(node.inputs)
+        for block in node.blocks:
+            values.update(block.outputs)
     return values

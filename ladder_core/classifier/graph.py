@@ -18,9 +18,7 @@ RETURN = "ladder::return"
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """The ``position``-th argument of forward, ``self`` not counted."""
-
-    position: int
+    """The images: the one argument of forward that callers give. All others keep their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +139,9 @@ class Node:
 
 @dataclass(eq=False, slots=True)
 class Graph:
-    """A forward method: its arguments, its body and the tensors that are written into the program text."""
+    """A forward method: its argument, its body and the tensors that are written into the program text."""
 
-    arguments: list[Value]
+    images: Value
     block: Block
     constants: dict[str, torch.Tensor]
     """Tensors baked into the program, by the name their ``TensorRef`` uses."""
@@ -184,12 +182,12 @@ def tensor_names(block: Block) -> set[str]:
 
 
 def dynamic_values(graph: Graph) -> set[Value]:
-    """The values that depend on the arguments of forward; all others are functions of the weights alone.
+    """The values that depend on the images; all others are functions of the weights alone.
 
     A container or tensor that is written with something dynamic becomes dynamic itself, which can reach
     values before the write, so the analysis runs to a fixed point.
     """
-    dynamic = set(graph.arguments)
+    dynamic = {graph.images}
     size = -1
     while len(dynamic) != size:
         size = len(dynamic)

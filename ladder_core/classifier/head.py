@@ -171,7 +171,7 @@ def _site(node: Node, dynamic: set[Value]) -> Site | None:
 
 
 def _reaching_sites(value: Value, dynamic: set[Value]) -> list[Site]:
-    """The last sites on every way from the arguments to ``value``."""
+    """The last sites on every way from the images to ``value``."""
     sites: list[Site] = []
     seen: set[Value] = set()
     pending = [value]

@@ -107,7 +107,7 @@ def find_tails(graph: Graph) -> tuple[int | str | None, list[Tail]]:
             images of a batch.
     """
     returned = [(value, training, _members(value, graph)) for value, training in _alternatives(graph.output)]
-    if all(members is None for _, _, members in returned):
+    if all(members is None for _, _, members in returned) and graph.output.holds_tensor:
         return None, list(_tails(graph.output, OutputForm.LOGITS, in_training_only=False))
     containers = [(members, training) for _, training, members in returned if members]
     shared = [

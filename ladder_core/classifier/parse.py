@@ -10,6 +10,7 @@ What a trace had fixed is made live again: the training flag of batch norm and d
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 
@@ -76,13 +77,21 @@ class _Parser:
         self._count = 0
 
     def parse(self, source: torch._C.Graph) -> Graph:
-        this, *arguments = source.inputs()
+        this, images, *options = source.inputs()
         self._modules[this.unique()] = ()
-        values = [self._bind(value, Argument(position)) for position, value in enumerate(arguments)]
+        argument = self._bind(images, Argument())
+        declared = cast("Any", self._script.forward).schema.arguments[2:]
+        for value, option in zip(options, declared, strict=True):
+            if not option.has_default_value():
+                raise _unsupported(
+                    f"forward needs {len(options) + 1} arguments; a classifier's forward needs one, the "
+                    "images"
+                )
+            self._bind(value, self._plain_constant(option.default_value, f"the default of {option.name}"))
         block = Block()
         self._parse_nodes(source.nodes(), block)
         block.outputs = [self._value(value) for value in source.outputs()]
-        return Graph(values, block, self._constants, self._baked)
+        return Graph(argument, block, self._constants, self._baked)
 
     def _parse_nodes(self, nodes: Iterable[torch._C.Node], block: Block) -> None:
         """Append the meaning of ``nodes`` to ``block``; leaves and folded constants only name values."""
@@ -203,6 +212,9 @@ class _Parser:
         schema = torch._C.parse_schema(text) if "::" in text else None  # noqa: SLF001
         parsed = Node(name, schema, [self._value(value) for value in node.inputs()], [])
         outputs = list(node.outputs())
+        if (items := _tuple_items(parsed)) is not None:
+            self._values.update(zip((output.unique() for output in outputs), items, strict=True))
+            return
         if len(outputs) == 1 and (folded := _fold(parsed)) is not None:
             self._values[outputs[0].unique()] = self._leaf(folded, str(outputs[0].type()))
             return
@@ -274,6 +286,18 @@ def _fold(node: Node) -> Constant | None:
         return Constant(function(*(value.constant for value in node.inputs)))
     except (ArithmeticError, TypeError, ValueError):
         return None
+
+
+def _tuple_items(node: Node) -> list[Value] | None:
+    """The values an operation takes from a tuple that the program itself has built."""
+    producer = node.inputs[0].node if node.inputs else None
+    if producer is None or producer.name != "prim::TupleConstruct":
+        return None
+    if node.name == "prim::TupleUnpack":
+        return producer.inputs
+    if node.name == "prim::TupleIndex" and isinstance(position := node.inputs[1].constant, int):
+        return [producer.inputs[position]]
+    return None
 
 
 def _shape_number(node: Node) -> Value | None:

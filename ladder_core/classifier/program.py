@@ -52,7 +52,7 @@ def compile_graph(graph: Graph) -> Program:
         )
     head = find_head(graph, list(dict.fromkeys(tail.logits for tail in tails)))
     return Program(
-        features=compile_block("features", features_block(graph, head), graph.arguments[:1]),
+        features=compile_block("features", features_block(graph, head), [graph.images]),
         head=compile_block("head", head_block(graph, head), latents_of(head)),
         affine=_compile_affine(graph, head),
         transposed=head.sites[0].class_axis == 1,

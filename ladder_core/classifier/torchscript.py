@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.classifier.archive import load_script
-from ladder_core.classifier.frozen import adopt_constants
+from ladder_core.classifier.frozen import adopt_constants, is_frozen, separate_constants
 from ladder_core.classifier.graph import Graph, tensor_names, walk
 from ladder_core.classifier.network import UploadedTensor
 from ladder_core.classifier.parse import parse
@@ -25,7 +25,7 @@ class Upload:
         extra_files: What the user stored beside it.
         graph: Its forward method.
         tensors: Its tensors by public name: parameters, buffers, and constants of the program text.
-        frozen: Whether the file has no parameters of its own.
+        frozen: Whether its weights are in the program text.
     """
 
     script: torch.jit.ScriptModule
@@ -48,9 +48,11 @@ class TorchScriptFile:
             ModelError: ``MODEL_UNREADABLE`` or ``MODEL_UNSUPPORTED``.
         """
         script, extra_files = load_script(self.path)
+        frozen = is_frozen(script)
+        if frozen:
+            separate_constants(script)
         graph = parse(script)
         parameters = dict(script.named_parameters(remove_duplicate=False))
-        frozen = not parameters.keys() & tensor_names(graph.block)
         state = script.state_dict(keep_vars=True)
         tensors = {
             name: UploadedTensor(tensor, trainable=name in parameters, persistent=name in state)

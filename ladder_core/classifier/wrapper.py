@@ -12,18 +12,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ladder_core.classifier.checks import (
+    check_classes,
+    check_same_as_file,
+    check_scores,
+    images_rejected,
+    one_position_needed,
+)
 from ladder_core.classifier.description import Description
 from ladder_core.classifier.network import Network
 from ladder_core.classifier.outputs import OutputForm
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.classifier.program import Program
 from ladder_core.classifier.torchscript import TorchScriptFile
-from ladder_core.errors import ModelError
-from ladder_schema.errors import ErrorCode
-
-# The upload and its lowered form run the same operators; only fusion inside TorchScript may differ.
-_RELATIVE_TOLERANCE = 1e-3
-_ABSOLUTE_TOLERANCE = 1e-4
 
 
 class Classifier(nn.Module):
@@ -57,7 +58,8 @@ class Classifier(nn.Module):
         self._affine_tensors = network.locations(program.affine.tensors) if program.affine else []
         if self.head_is_affine:
             classes, latents = self.head_weight.shape
-            self._describe_sizes(classes, latents)
+            check_classes(classes, program.output.form)
+            self._description = replace(description, num_classes=classes, latent_dim=latents)
 
     # Running
 
@@ -177,12 +179,22 @@ class Classifier(nn.Module):
         try:
             with torch.no_grad():
                 latents, logits = self._run(x)
-                self._check_scores(x, logits)
-                self._check_against_file(x, logits)
+                check_scores(logits, x)
+                check_classes(logits.shape[1], self._program.output.form)
+                if self.head_is_affine and latents.shape[1] != self.latent_dim:
+                    raise one_position_needed(latents.shape[1] // self.latent_dim)
+                images = x if self.preprocess is None else self.preprocess(x)
+                check_same_as_file(
+                    logits, images, self._program.output, self._file.restore(self._detached_state())
+                )
         finally:
             self.train(was_training)
-        self._describe_sizes(logits.shape[1], latents.shape[1])
-        self._description = replace(self._description, input_shape=tuple(x.shape[1:]))
+        self._description = replace(
+            self._description,
+            num_classes=logits.shape[1],
+            latent_dim=latents.shape[1],
+            input_shape=tuple(x.shape[1:]),
+        )
         return self._description
 
     def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,67 +202,7 @@ class Classifier(nn.Module):
             latents = self.features(x)
             return latents, self.head(latents)
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(
-                ErrorCode.MODEL_REJECTS_IMAGES,
-                f"the model does not accept images of shape {tuple(x.shape[1:])} (channels, height, width): "
-                f"{reason}",
-            ) from error
-
-    def _check_scores(self, x: Tensor, logits: Tensor) -> None:
-        if logits.dim() != 2 or len(logits) != len(x) or not logits.is_floating_point():
-            raise ModelError(
-                ErrorCode.MODEL_NOT_CLASSIFIER,
-                f"the output for {len(x)} images has shape {tuple(logits.shape)} and type {logits.dtype}; "
-                "a classifier returns one floating-point score per image and class, shape (N, K)",
-            )
-
-    def _check_against_file(self, x: Tensor, logits: Tensor) -> None:
-        """The lowered program must say what the file says; the promise all reports rest on."""
-        upload = self._file.restore(self._detached_state())
-        if any(tensor.tensor.dtype in (torch.float16, torch.bfloat16) for tensor in upload.tensors.values()):
-            return  # The file computes in half precision, the classifier does not.
-        images = x if self.preprocess is None else self.preprocess(x)
-        try:
-            output = upload.script.to(x.device)(images)
-        except RuntimeError:
-            if upload.graph.baked.devices:
-                return  # The file only runs on the device it names; the classifier runs anywhere.
-            raise
-        scores = self._program.output.scores(output).float()
-        expected = self._program.output.from_logits(logits)
-        if scores.numel() != expected.numel():
-            raise ModelError(
-                ErrorCode.MODEL_NOT_CLASSIFIER,
-                f"the file returns scores of shape {tuple(scores.shape)} for {len(x)} images, but its last "
-                f"layer has {logits.shape[1]} outputs; return one score per class, shape (N, K)",
-            )
-        expected = expected.reshape(scores.shape)
-        if not torch.allclose(scores, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE, equal_nan=True):
-            raise ModelError(
-                ErrorCode.MODEL_UNSUPPORTED,
-                "the program's output differs from the file's by "
-                f"{(scores - expected).abs().max().item():.3g}, so it was not understood; end the model in "
-                "logits of shape (N, K)",
-            )
-
-    def _describe_sizes(self, classes: int, latents: int) -> None:
-        form = self._program.output.form
-        # A file with one probability has one score, and two classes here.
-        scores = classes // 2 if form is OutputForm.BINARY_PROBABILITY else classes
-        if form is OutputForm.BINARY_PROBABILITY and scores > 1:
-            raise ModelError(
-                ErrorCode.MODEL_NOT_CLASSIFIER,
-                f"the model ends in a sigmoid over {scores} scores, as multi-label models do; exactly one "
-                "class per image is needed: end in logits or softmax, or in one sigmoid for two classes",
-            )
-        if form is not OutputForm.BINARY_PROBABILITY and classes < 2:
-            raise ModelError(
-                ErrorCode.MODEL_NOT_CLASSIFIER,
-                "the model returns one unbounded number per image, as regressions do; for two classes end "
-                "in a sigmoid or in two logits",
-            )
-        self._description = replace(self._description, num_classes=classes, latent_dim=latents)
+            raise images_rejected(x, error) from error
 
     @staticmethod
     def _known(size: int | None) -> int:

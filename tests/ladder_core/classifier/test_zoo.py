@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch.fx.experimental import optimization as fx_optimization
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
 from ladder_core.classifier import OutputForm, load_classifier
@@ -117,6 +118,54 @@ def test_three_training_steps_equal_eager(upload, name, way):
     if form is OutputForm.LOGITS:
         assert all(torch.equal(ours[key], eager[key]) for key in eager)
     torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-5)
+
+
+FROZEN = [name for name, way in CASES if way == "frozen"]
+
+
+def folded(model):
+    """What freezing leaves of a model: batch norms folded into the convolutions before them, no dropout."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module.dropout = 0.0
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        return fx_optimization.fuse(model)
+    return model
+
+
+def nearest(tensor, candidates):
+    """The candidate a tensor was made from: transposed perhaps, and folded in another order of operations."""
+    same = {name: other for name, other in candidates.items() if other.shape == tensor.shape}
+    return min(same, key=lambda name: (same[name] - tensor).abs().max())
+
+
+@pytest.mark.parametrize("name", [name for name in FROZEN if name != "densenet"])
+def test_three_training_steps_of_a_frozen_file_equal_the_folded_network(upload, name):
+    model, path = upload(name, "frozen")
+    classifier, eager = load_classifier(path), folded(model)
+    form = classifier.describe().output_form
+    labels = torch.arange(4) % 2
+    start = {key: parameter.detach().clone() for key, parameter in eager.named_parameters()}
+    pairs = {key: nearest(parameter, start) for key, parameter in classifier.named_parameters()}
+    for key, parameter in eager.named_parameters():
+        # Tensors that are no layer's weights, such as a class token, stay constants in a frozen file.
+        parameter.requires_grad_(key in pairs.values())
+    for network, loss in ((eager, loss_of_scores), (classifier, lambda o, y, _: F.cross_entropy(o, y))):
+        network.train()
+        optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.05)
+        for step in range(3):
+            optimizer.zero_grad()
+            loss(scores(network(images(name, seed=step))), labels, form).backward()
+            optimizer.step()
+    expected, moved = dict(eager.named_parameters()), 0
+    for key, parameter in classifier.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter, expected[pairs[key]], rtol=1e-4, atol=1e-5)
+            moved += not torch.equal(parameter, start[pairs[key]])
+    # Deep in an untrained network some steps are too small to change a float32.
+    assert moved > len(start) / 2
 
 
 LOAD_WITH_TORCH_ALONE = """

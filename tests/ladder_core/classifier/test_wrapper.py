@@ -1,0 +1,205 @@
+"""What a Classifier promises beyond running: modes, names, copies, files, preprocessing."""
+
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
+
+from ladder_core.classifier import load_classifier
+from ladder_schema.config import Preprocessing
+
+from .zoo import CLASSES, Mlp, build, export, images
+
+
+@pytest.fixture
+def lenet(tmp_path):
+    return load_classifier(
+        export(build("lenet_log_softmax"), images("lenet_log_softmax"), "traced", tmp_path / "m")
+    )
+
+
+def test_modes_switch_what_tracing_fixed(lenet):
+    x = images("lenet_log_softmax")
+    assert torch.equal(lenet(x), lenet(x))
+    before = lenet.state_dict()["norm.running_mean"].clone()
+    lenet.train()
+    assert not torch.equal(lenet(x), lenet(x))
+    assert not torch.equal(before, lenet.state_dict()["norm.running_mean"])
+
+
+def test_names_are_the_uploads(lenet):
+    model = build("lenet_log_softmax")
+    assert list(lenet.state_dict()) == list(model.state_dict())
+    assert dict(lenet.named_parameters()).keys() == dict(model.named_parameters()).keys()
+    uploaded = lenet.upload_state_dict()
+    assert uploaded.keys() == model.state_dict().keys()
+    assert all(torch.equal(uploaded[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_head_weight_is_live(lenet):
+    weight = lenet.head_weight
+    with torch.no_grad():
+        dict(lenet.named_parameters())["fc2.weight"].zero_()
+    assert not weight.any()
+    assert lenet.head_weight.requires_grad
+
+
+def test_binary_head_has_two_classes(tmp_path):
+    model = Mlp(1, nn.Sigmoid()).eval()
+    classifier = load_classifier(export(model, images("mlp_sigmoid"), "traced", tmp_path / "m"))
+    probability = model(images("mlp_sigmoid"))
+    expected = torch.cat([1 - probability, probability], 1)
+    torch.testing.assert_close(classifier(images("mlp_sigmoid")).softmax(1), expected)
+    assert classifier.num_classes == 2
+
+
+def test_clone_is_independent(lenet):
+    x = images("lenet_log_softmax")
+    lenet(x).sum().backward()
+    twin = lenet.clone()
+    assert torch.equal(twin(x), lenet(x))
+    assert all(parameter.grad is None for parameter in twin.parameters())
+    with torch.no_grad():
+        for parameter in lenet.parameters():
+            parameter.zero_()
+    assert twin(x).std() > 0
+    assert not lenet(x).any()
+
+
+def test_saving_one_copy_leaves_the_other_alone(lenet, tmp_path):
+    twin, x = lenet.clone(), images("lenet_log_softmax")
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1.5)
+    twin.save(tmp_path / "twin.pt")
+    lenet.save(tmp_path / "lenet.pt")
+    assert torch.equal(load_classifier(tmp_path / "twin.pt")(x), twin(x))
+    assert torch.equal(load_classifier(tmp_path / "lenet.pt")(x), lenet(x))
+
+
+class Labelled(nn.Module):
+    """More than a forward: an exported method and an optional argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(256, CLASSES)
+
+    def forward(self, x: Tensor, scale: float | None = None) -> Tensor:
+        x = self.fc(x.flatten(1))
+        if scale is not None:
+            x = x * scale
+        return x
+
+    @torch.jit.export
+    def version(self) -> str:
+        return "seven"
+
+
+def test_saved_file_is_the_users(tmp_path):
+    script = torch.jit.script(Labelled().train())
+    torch.jit.save(script, str(tmp_path / "m.pt"), _extra_files={"labels.txt": b"cat,dog"})
+    classifier = load_classifier(tmp_path / "m.pt")
+    classifier.save(tmp_path / "saved.pt")
+    extra = {"labels.txt": ""}
+    saved = torch.jit.load(tmp_path / "saved.pt", _extra_files=extra)
+    assert extra["labels.txt"] == b"cat,dog"
+    assert saved.version() == "seven"
+    assert saved.code == torch.jit.load(tmp_path / "m.pt").code
+    assert not saved.training
+    torch.testing.assert_close(
+        saved(images("lenet_log_softmax"), 2.0), 2 * classifier(images("lenet_log_softmax"))
+    )
+
+
+def test_preprocessing_is_folded_in_and_left_out_of_the_file(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, CLASSES)).eval()
+    preprocessing = Preprocessing(
+        mean=(10.0, 20.0, 30.0),
+        std=(2.0, 4.0, 8.0),
+        value_range=(0.0, 255.0),
+        channel_order="bgr",
+        resize=(8, 8),
+    )
+    x = torch.rand(2, 3, 12, 12, requires_grad=True)
+    path = export(model, torch.rand(2, 3, 8, 8), "traced", tmp_path / "m.pt")
+    classifier = load_classifier(path, preprocessing=preprocessing)
+    resized = F.interpolate(x, (8, 8), mode="bilinear", antialias=True) * 255
+    shift, scale = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 8.0])
+    expected = model((resized.flip(1) - shift.view(3, 1, 1)) / scale.view(3, 1, 1))
+    torch.testing.assert_close(classifier(x), expected)
+    assert classifier.probe(x.detach()).input_shape == (3, 12, 12)
+    classifier(x).sum().backward()
+    assert x.grad is not None
+    classifier.save(tmp_path / "saved.pt")
+    plain = torch.jit.load(tmp_path / "saved.pt")
+    torch.testing.assert_close(plain(x[..., :8, :8]), model(x[..., :8, :8]))
+    assert list(classifier.state_dict()) == list(model.state_dict())
+
+
+def test_baked_devices_follow_the_input(tmp_path):
+    class Baked(Mlp):
+        def forward(self, x):
+            x = self.body(x)
+            return self.last(x + torch.zeros(16, device=x.device))
+
+    path = export(
+        Baked(CLASSES, nn.Identity()).eval(), images("lenet_log_softmax"), "traced", tmp_path / "m.pt"
+    )
+    assert "cpu" in torch.jit.load(path).code
+    classifier = load_classifier(path).to("meta")
+    assert classifier(images("lenet_log_softmax").to("meta")).device.type == "meta"
+
+
+def test_half_precision_trains_in_single_and_is_saved_in_half(tmp_path):
+    model = Mlp(CLASSES, nn.Identity()).eval().to(torch.bfloat16)
+    path = export(model, images("lenet_log_softmax").bfloat16(), "scripted", tmp_path / "m.pt")
+    classifier = load_classifier(path)
+    assert all(parameter.dtype is torch.float32 for parameter in classifier.parameters())
+    classifier.probe(images("lenet_log_softmax"))
+    classifier.save(tmp_path / "saved.pt")
+    saved = torch.jit.load(tmp_path / "saved.pt").state_dict()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(tensor.dtype is torch.bfloat16 for tensor in classifier.upload_state_dict().values())
+
+
+def test_activations_die_as_in_eager(tmp_path):
+    """Without gradients no more than two activations live at once, however deep the model."""
+    model = nn.Sequential(*(nn.Linear(256, 256) for _ in range(6)), nn.Linear(256, CLASSES)).eval()
+    classifier = load_classifier(
+        export(nn.Sequential(nn.Flatten(), *model), images("mlp_softmax"), "traced", tmp_path / "m")
+    )
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal most
+            result = func(*args, **(kwargs or {}))
+            if func.overloadpacket is torch.ops.aten.addmm:
+                alive.append(weakref.ref(result))
+            most = max(most, sum(ref() is not None for ref in alive))
+            return result
+
+    with torch.no_grad(), Watch():
+        classifier(images("mlp_softmax"))
+    assert most <= 2
+
+
+def test_uploaded_strings_never_reach_the_source(tmp_path):
+    class Sly(Mlp):
+        def __init__(self):
+            super().__init__(CLASSES, nn.Identity())
+            self.text = '"); import os; ("'
+
+        def forward(self, x):
+            if x.dim() < 2:
+                raise RuntimeError(self.text + "{0.__class__}")
+            return self.last(self.body(x))
+
+    classifier = load_classifier(export(Sly().eval(), images("mlp_softmax"), "scripted", tmp_path / "m.pt"))
+    assert "import os" not in classifier._program.features.source
+    with pytest.raises(RuntimeError, match="import os"):
+        classifier(torch.rand(3))

@@ -8,6 +8,7 @@ from typing import Any
 import anyio.to_thread
 import structlog
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 
 from api import handlers, health
 from api.errors import ProblemView
@@ -17,6 +18,7 @@ from api.services import Services, build
 from api.settings import ApiSettings
 from ladder_jobs.logs import configure_logging
 from ladder_jobs.objects import StoreError
+from ladder_schema.report import Report
 
 log = structlog.get_logger(__name__)
 
@@ -50,18 +52,19 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 
 class _App(FastAPI):
-    """Adds to the description the one schema no route returns by itself: the problem."""
+    """Adds to the description what routes answer without FastAPI knowing: problems and reports."""
 
     def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
         if self.openapi_schema is None:
-            schema = super().openapi()
-            schema["components"]["schemas"] |= _problem_schemas()
+            known = super().openapi()["components"]["schemas"]
+            _, extra = models_json_schema(
+                [(ProblemView, "serialization"), (Report, "serialization")],
+                ref_template="#/components/schemas/{model}",
+            )
+            for name, schema in extra["$defs"].items():
+                known.setdefault(name, schema)
         return super().openapi()
-
-
-def _problem_schemas() -> dict[str, Any]:
-    schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {**schema.pop("$defs"), "ProblemView": schema}
 
 
 @asynccontextmanager

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from api.errors import FieldError
 from ladder_schema.config import JOB_CONFIG
 
-_MAX_SHOWN = 100
+_MAX_ERRORS = 20
+_MAX_LENGTH = 200
 
 
 def config_errors(error: ValidationError) -> list[FieldError]:
-    """What is wrong with a job's configuration."""
-    return [_config_error(item) for item in error.errors(include_url=False)]
+    """What is wrong with a job's configuration, as far as anybody will read."""
+    return [_config_error(item) for item in error.errors(include_url=False)[:_MAX_ERRORS]]
 
 
 def field_errors(items: Iterable[Mapping[str, Any]], *, remedy: str = "See /docs.") -> list[FieldError]:
@@ -41,7 +42,7 @@ def _config_error(item: Mapping[str, Any]) -> FieldError:
     # The union puts its tag in front of the location; the user's JSON has no such level.
     method, *location = item["loc"] or ("",)
     siblings = _properties(str(method), location[:-1])
-    name = str(location[-1]) if location else ""
+    name = str(location[-1])[:_MAX_LENGTH] if location else ""
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, siblings, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
@@ -99,5 +100,5 @@ def _shown(value: object) -> str | int | float | bool | None:
 
 def _clean(text: str) -> str:
     """Text cut to a decent length, in characters every client can decode."""
-    short = text if len(text) <= _MAX_SHOWN * 4 else f"{text[: _MAX_SHOWN * 4]}…"
+    short = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
     return short.encode("utf-8", "backslashreplace").decode()

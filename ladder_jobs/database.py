@@ -36,6 +36,7 @@ def connect(database_url: str) -> Engine:
         pool_size=10,
         max_overflow=30,
         pool_timeout=5,
+        hide_parameters=True,  # errors are logged; what users sent is not
         connect_args={**_CONNECT_ARGS, "options": options},
     )
 

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 _OVERHEAD_BYTES = 1 << 16
 """What boundaries and part headers may add to the bytes of the parts."""
 
+_DISCARD_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -94,11 +96,11 @@ class Intake:
             self._slots.release()
 
     async def discard(self, keys: Iterable[str]) -> None:
-        """Delete uploads nobody will use, even while the server is shutting down."""
-        with anyio.CancelScope(shield=True):
+        """Delete uploads nobody will use, even while the server is shutting down, for a bounded time."""
+        with anyio.move_on_after(_DISCARD_SECONDS, shield=True):
             for key in keys:
                 try:
-                    await anyio.to_thread.run_sync(self.store.delete, key)
+                    await anyio.to_thread.run_sync(self.store.delete, key, abandon_on_cancel=True)
                 except StoreError as error:
                     log.warning("upload not discarded", key=key, error=str(error))
 

@@ -196,7 +196,10 @@ def get_examples(request: Request, services: Use, caller: Authenticated, job_id:
     responses={
         200: {
             "description": "The report: JSON, or HTML where `Accept` would rather have it",
-            "content": {"application/json": {}, "text/html": {}},
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/Report"}},
+                "text/html": {},
+            },
         },
         **_DOWNLOAD,
     },

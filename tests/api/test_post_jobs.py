@@ -185,6 +185,13 @@ def test_every_mistake_in_a_config_is_told_at_once(account):
     }
 
 
+def test_no_config_makes_a_long_answer(account):
+    text = json.dumps({f"key{n}": n for n in range(1000)})
+    answer = account.post(config(text), MODEL, DATASET)
+    assert len(assert_problem(answer, 422)["errors"]) == 20
+    assert len(answer.content) < 20_000
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda children: (

@@ -77,6 +77,7 @@ def test_the_body_of_a_post_is_documented(description):
 
 
 def test_references_in_the_description_lead_somewhere(description):
+    assert {"ProblemView", "JobView", "Report"} <= set(description["components"]["schemas"])
     for reference in re.findall(r"'\$ref': '#/components/schemas/([^']+)'", str(description)):
         assert reference in description["components"]["schemas"]
 

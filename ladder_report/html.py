@@ -75,7 +75,7 @@ def _rows(report: Report) -> list[_Row]:
             result.before,
             result.after,
             tuple(f"{name} {wording.parameter(name, value)}" for name, value in result.parameters.items()),
-            is_tile=result.setting == "white_box",
+            is_tile=result.setting == "white_box" or result.attack == "ladder",
         )
         for result in report.attacks
     ]

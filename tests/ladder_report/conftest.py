@@ -74,7 +74,7 @@ def full_report() -> dict[str, Any]:
         "attacks": [
             attack("fgsm", "white_box", 275, 306, epsilon=epsilon),
             attack("pgd", "white_box", 256, 289, epsilon=epsilon, steps=40, restarts=1),
-            attack("ladder", "white_box", 151, 312, rho=1.2),
+            attack("ladder", "transfer", 151, 312, rho=1.2, targets="random"),
             attack("fgsm", "transfer", 275, 331, epsilon=epsilon),
             attack("pgd", "transfer", 256, 335, epsilon=epsilon, steps=40, restarts=1),
         ],

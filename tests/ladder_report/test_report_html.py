@@ -153,6 +153,21 @@ def test_shows_the_numbers_of_the_report(full: Report) -> None:
         assert shown == pytest.approx(100 * (after.rate - before.rate), abs=0.051)
 
 
+def test_the_tiles_on_top_are_the_main_results(full: Report) -> None:
+    tree, _ = parse(render_html(full))
+    tiles = next(element for element in elements(tree, "dl") if element.get("class") == "tiles")
+
+    assert [text_of(label) for label in elements(tiles, "dt")] == [
+        "Clean images",
+        "FGSM, white-box",
+        "PGD, white-box",
+        "LADDER, transfer",
+    ]
+    assert [float(text_of(dd).rstrip("%")) for dd in elements(tiles, "dd") if dd.get("class") == "big"] == [
+        97.5, 85.0, 80.3, 86.7,
+    ]  # fmt: skip
+
+
 def test_asks_for_nothing_from_elsewhere_and_runs_nothing(full: Report) -> None:
     html = render_html(full)
     tree, _ = parse(html)
@@ -183,7 +198,7 @@ def test_equal_reports_give_equal_pages(full: Report) -> None:
     assert render_html(full) == render_html(full)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=80)))
 def test_a_hostile_text_stays_text(text: str, slots: Report, slots_skeleton: list[tuple[Any, ...]]) -> None:
     text = text if text.strip() else "blank"

@@ -1,5 +1,6 @@
 """`python -m worker hardening` and `python -m worker housekeeping`: each is one process."""
 
+import logging
 from enum import StrEnum
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def housekeeping() -> None:
 def _settings() -> WorkerSettings:
     settings = WorkerSettings()
     configure_logging(settings.log_level)
+    logging.captureWarnings(capture=True)
     return settings
 
 

@@ -12,17 +12,28 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ladder_jobs import claims
-from ladder_jobs.claims import Answer, Claim, LeaseLost, StoredArtifact, UploadRef
-from ladder_jobs.objects import ObjectMissingError, ObjectStore, StoreError, attempt_key
+from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
+from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
-from worker.endings import Cause, Died, Dropped, Ending, Finished, InputLost, ProtocolViolation, Refused
+from worker.endings import (
+    Cause,
+    Died,
+    Dropped,
+    Ending,
+    Finished,
+    InputLost,
+    Interrupted,
+    ProtocolViolation,
+    Refused,
+)
 from worker.identity import Identity
 from worker.lease import Lease
 from worker.process import ChildProcess
 from worker.results import Result, collect
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
+from worker.transfer import download, store_file
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -84,10 +95,12 @@ class Attempt:
 
     def _reach_end(self, workspace: Workspace, lease: Lease) -> Ending:
         try:
-            self._fetch(self._claim.model, workspace, "model")
-            self._fetch(self._claim.dataset, workspace, "dataset")
+            self._fetch(self._claim.model, workspace, "model", lease)
+            self._fetch(self._claim.dataset, workspace, "dataset", lease)
         except InputLost as loss:
             return Refused(loss.as_job_error())
+        except Interrupted as interruption:
+            return Dropped(interruption.cause)
         start = Start(
             model=workspace.inputs / "model",
             dataset=workspace.inputs / "dataset",
@@ -110,14 +123,14 @@ class Attempt:
             identity=identity,
         )
 
-    def _fetch(self, upload: UploadRef, workspace: Workspace, name: str) -> None:
+    def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:
+        def check() -> None:
+            lease.check()
+            if self._tools.shutdown.is_set():
+                raise Interrupted(Cause.SHUTDOWN)
+
         path = workspace.inputs / name
-        try:
-            stored = self._tools.store.get_to_file(upload.key, path)
-        except ObjectMissingError as error:
-            raise InputLost(f"The uploaded {name} is gone from the object store") from error
-        if (stored.bytes, stored.sha256) != (upload.bytes, upload.sha256):
-            raise InputLost(f"The stored {name} is no longer the file that was uploaded")
+        download(self._tools.store, upload, path, check)
         workspace.hand_over(path)
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
@@ -142,14 +155,17 @@ class Attempt:
             return
         artifacts: list[StoredArtifact] = []
         try:
+            # A worker that is told to stop still publishes: the work is done, and takes longer to do again.
             for result in results:
-                if lease.answer is not Answer.GO_ON:
-                    break  # neither answer is ever taken back, so what follows publishes nothing
-                artifacts.append(self._store(result))
+                artifacts.append(self._store(result, lease))  # noqa: PERF401 - known when a later one fails
             status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
         except (LeaseLost, StoreError):
             self._discard(artifacts)
             raise
+        except Interrupted as interruption:
+            self._discard(artifacts)
+            self._settle(Dropped(interruption.cause))
+            return
         log.info("attempt_ended", ending="finished", status=str(status))
         if status is not JobStatus.SUCCEEDED:
             self._discard(artifacts)
@@ -179,9 +195,9 @@ class Attempt:
                 log.warning("database_unavailable", exc_info=True)
                 self._tools.shutdown.wait(self._settings.heartbeat_seconds)
 
-    def _store(self, result: Result) -> StoredArtifact:
+    def _store(self, result: Result, lease: Lease) -> StoredArtifact:
         key = attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
-        stored = self._tools.store.put_file(key, result.path, media_type=result.media_type)
+        stored = store_file(self._tools.store, key, result.path, result.media_type, lease.check)
         return StoredArtifact(
             name=result.name,
             key=key,

@@ -54,6 +54,14 @@ class Dropped:
 Ending = Finished | Refused | Died | Dropped
 
 
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Somebody wants the attempt to stop in the middle of a transfer."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
     """The child said or left behind something it must not."""
 

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
+from worker.environment import child_environment
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -51,7 +53,7 @@ def _can_run_python(identity: Identity) -> bool:
             user=identity.uid,
             group=identity.gid,
             extra_groups=[],
-            env={},
+            env=child_environment(Path("/")),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from ladder_jobs import claims
 from ladder_jobs.claims import Answer, Claim, LeaseLost
 from ladder_schema.jobs import Stage
+from worker.endings import Cause, Interrupted
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,15 @@ class Lease:
     def answer(self) -> Answer:
         """What Postgres said last."""
         return self._answer
+
+    def check(self) -> None:
+        """Make sure the work is still wanted.
+
+        Raises:
+            Interrupted: It is not.
+        """
+        if self._answer is not Answer.GO_ON:
+            raise Interrupted(Cause.LOST if self._answer is Answer.LOST else Cause.CANCEL)
 
     def report(self, stage: Stage, progress: float) -> None:
         """Note where the job stands: a new stage is written at once, all else with the next heartbeat."""

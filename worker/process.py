@@ -25,6 +25,7 @@ from ladder_schema.protocol import (
     Stopped,
 )
 from worker.endings import ProtocolViolation
+from worker.environment import child_environment
 from worker.identity import Identity
 from worker.lines import LineBuffer
 
@@ -33,18 +34,6 @@ Message = Hello | Progress | Done | Failed | Stopped
 # Isolated mode: neither the current directory nor any PYTHON* variable decides what is imported.
 CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")
 
-# Everything else stays behind: a secret that is not in the environment cannot be read from it.
-_KEPT_VARIABLES = (
-    "CUDA_DEVICE_ORDER",
-    "CUDA_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH",
-    "MKL_NUM_THREADS",
-    "NVIDIA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "TZ",
-)
 _CHUNK_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 13
 _LOG_DRAIN_SECONDS = 1.0
@@ -68,7 +57,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=work_dir,
-            env=_environment(work_dir),
+            env=child_environment(work_dir),
             start_new_session=True,
             user=None if identity is None else identity.uid,
             group=None if identity is None else identity.gid,
@@ -162,17 +151,6 @@ class _LogCopy(threading.Thread):
                 self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
                 file.write(chunk[: self._left])
                 self._left -= min(self._left, len(chunk))
-
-
-def _environment(work_dir: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return {
-        **kept,
-        "HOME": str(work_dir),
-        "TMPDIR": str(work_dir),
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/bin:/bin",
-    }
 
 
 def _parse(line: bytes) -> Message:

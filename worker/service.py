@@ -53,6 +53,8 @@ def serve(
     app = celery_app(settings)
     # A wake-up left with the broker can wake an idle worker; one that waits in a busy worker wakes nobody.
     app.conf.worker_disable_prefetch = True
+    # However long the broker is away: jobs go on without it, and a worker that gave up would end them.
+    app.conf.broker_connection_max_retries = None
     # Standard output and the loggers are this program's.
     app.conf.worker_redirect_stdouts = False
     signals.setup_logging.connect(_leave_logging_alone)

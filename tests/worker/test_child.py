@@ -25,7 +25,7 @@ CHANNEL_CHILD = Path(__file__).with_name("channel_child.py")
 CONFIG = {
     "preset": "quick",
     "boundary": {"steps": 20},
-    "generator": {"epochs": 1},
+    "generator": {"steps": 20},
     "retraining": {"epochs": 1, "fixed_examples": 200},
     "evaluation": {"max_samples": 100, "pgd_steps": 2},
     "example_count": 4,
@@ -104,7 +104,7 @@ def test_a_fault_of_ours_is_told_without_a_traceback(bench, digits_model, digits
 
 
 def test_a_running_pipeline_is_cancelled(bench, digits_model, digits_dataset):
-    endless = {**CONFIG, "generator": {"epochs": 10_000}}
+    endless = {**CONFIG, "generator": {"steps": 10_000_000}}
     job_id = bench.submit(digits_model, digits_dataset, **endless)
     with bench.running(CHILD_COMMAND):
         bench.wait_until(lambda: bench.job(job_id).stage is Stage.GENERATOR)

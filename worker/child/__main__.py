@@ -1,14 +1,16 @@
 """`python -I -m worker.child`: one hardening job, told over standard input, in a process of its own."""
 
 import argparse
+import os
 import sys
+from typing import Never
 
 from ladder_schema.protocol import Hello
 from worker.child.channel import Channel
 from worker.child.confinement import confine
 
 
-def main() -> int:
+def main() -> Never:
     """Confine this process, then do what the parent says."""
     parser = argparse.ArgumentParser(prog="python -m worker.child")
     parser.add_argument("--max-file-bytes", type=int, required=True)
@@ -24,8 +26,11 @@ def main() -> int:
     from worker.child.hardening import harden  # noqa: PLC0415
 
     channel.send(harden(start, channel))
-    return 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The results are on the disk and the last word is said; taking a used torch apart can take seconds.
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

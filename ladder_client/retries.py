@@ -50,12 +50,15 @@ def persist(attempt: Callable[[], T], patience: float) -> T:
 
     Raises:
         UnreachableError: The connection failed at the last attempt too.
+        httpx.UnsupportedProtocol: The URL is none of HTTP; that will not change.
         PassingFaultError: The last attempt was told to come back later.
     """
     deadline = time.monotonic() + patience
     for delay in delays():
         try:
             return attempt()
+        except httpx.UnsupportedProtocol:
+            raise
         except (httpx.TransportError, PassingFaultError) as error:
             if time.monotonic() + delay > deadline:
                 if isinstance(error, httpx.TransportError):

@@ -122,7 +122,14 @@ class LocalStack:
         )
 
     def _worker(self, number: int, environment: Mapping[str, str]) -> Command:
-        return self._python(f"worker-{number}", environment, "worker", "hardening", "--queue", "gpu")
+        share = max(1, (os.cpu_count() or 1) // self._workers)
+        # Threads that spin while they wait for each other are fine on a machine of their own. Here the
+        # servers and the user's own programs want the same cores, and spinning makes small models several
+        # times slower.
+        threads = {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"}
+        return self._python(
+            f"worker-{number}", {**threads, **environment}, "worker", "hardening", "--queue", "gpu"
+        )
 
     def _python(self, name: str, environment: Mapping[str, str], *module: str) -> Command:
         return Command(

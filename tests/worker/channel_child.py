@@ -31,6 +31,5 @@ if __name__ == "__main__":
         "open": resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 1_024,
         "no_new_privs": status["NoNewPrivs"],
         "stdin": str(Path("/proc/self/fd/0").readlink()),
-        "surrogate": "\udcff",
     }
     channel.send(Failed(code=ErrorCode.INTERNAL, message=json.dumps(limits)))

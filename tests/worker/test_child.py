@@ -17,8 +17,9 @@ from sklearn.datasets import load_digits
 from ladder_schema.config import resolve_config
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus, Stage
-from ladder_schema.protocol import Failed, Hello, Start, Stop
+from ladder_schema.protocol import FROM_CHILD, Failed, Hello, Start, Stop
 from ladder_schema.report import Report
+from worker.child import hardening
 from worker.process import CHILD_COMMAND, ChildProcess
 
 CHANNEL_CHILD = Path(__file__).with_name("channel_child.py")
@@ -103,6 +104,11 @@ def test_a_fault_of_ours_is_told_without_a_traceback(bench, digits_model, digits
     assert "line" not in job.error_message
 
 
+def test_any_text_can_be_told():
+    failed = hardening._failed(ErrorCode.MODEL_UNREADABLE, "\udcff" * 5_000, None)
+    assert FROM_CHILD.validate_json(failed.model_dump_json()) == failed
+
+
 def test_a_running_pipeline_is_cancelled(bench, digits_model, digits_dataset):
     endless = {**CONFIG, "generator": {"steps": 10_000_000}}
     job_id = bench.submit(digits_model, digits_dataset, **endless)
@@ -153,7 +159,6 @@ def test_the_child_is_confined(child, tmp_path):
         "open": True,
         "no_new_privs": "1",
         "stdin": "/dev/null",
-        "surrogate": "\udcff",
     }
 
 

@@ -1,6 +1,5 @@
 """The child's end of the pipes to its parent."""
 
-import json
 import os
 import threading
 from typing import BinaryIO, Never
@@ -36,8 +35,7 @@ class Channel:
 
     def send(self, message: Hello | Progress | Done | Failed | Stopped) -> None:
         """Write a message."""
-        # ASCII, so that a lone surrogate in an error message cannot make it unwritable.
-        line = memoryview(json.dumps(message.model_dump()).encode() + b"\n")
+        line = memoryview(message.model_dump_json().encode() + b"\n")
         try:
             while line:
                 line = line[os.write(self._target, line) :]

@@ -35,7 +35,9 @@ class ProgressSender:
         now = time.monotonic()
         if stage is not self.stage or now >= self._next_at:
             self.stage, self._next_at = stage, now + _PROGRESS_SECONDS
-            self._channel.send(Progress(stage=stage, progress=progress, detail=detail[:_MAX_DETAIL_LENGTH]))
+            self._channel.send(
+                Progress(stage=stage, progress=progress, detail=_text(detail, _MAX_DETAIL_LENGTH))
+            )
         return not self._channel.stop_requested.is_set()
 
 
@@ -79,4 +81,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _failed(code: ErrorCode, message: str, stage: Stage | None) -> Failed:
-    return Failed(code=code, message=message[:MAX_MESSAGE_LENGTH], stage=stage)
+    return Failed(code=code, message=_text(message, MAX_MESSAGE_LENGTH), stage=stage)
+
+
+def _text(text: str, limit: int) -> str:
+    """What a message can carry: a file's name may hold lone surrogates, which no JSON reader takes."""
+    return text[:limit].encode(errors="replace").decode()

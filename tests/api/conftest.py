@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from posting import ARTIFACTS, ZIP
 from pydantic import SecretStr
+from sqlalchemy.orm import Session, sessionmaker
 
 from api.app import create_app
 from api.settings import ApiSettings
@@ -74,14 +75,22 @@ def serve() -> Iterator[Callable[[FastAPI], str]]:
         yield lambda app: running.enter_context(serving(app))
 
 
+@pytest.fixture(scope="session")
+def anonymous(address: str) -> Iterator[httpx.Client]:
+    """A caller without a key."""
+    with httpx.Client(base_url=address, timeout=30, verify=False) as http:
+        yield http
+
+
 @dataclass
 class Account:
     """An owner of this test's own, its key, and what a worker would do for it."""
 
-    settings: ApiSettings
     token: str
     id: UUID
+    queue: str
     http: httpx.Client
+    sessions: sessionmaker[Session]
     store: ObjectStore
 
     def post(self, *parts: tuple[str, object], **headers: str) -> httpx.Response:
@@ -104,48 +113,55 @@ class Account:
 
     def claim(self) -> Claim:
         """Claim until this owner's job comes: others of this session may wait in the queue too."""
-        engine = connect(self.settings.database_url.get_secret_value())
-        sessions = session_factory(engine)
         while True:
-            with sessions.begin() as session:
-                claim = claim_job(session, queue=self.settings.queue, worker="test", lease_seconds=600)
+            with self.sessions.begin() as session:
+                claim = claim_job(session, queue=self.queue, worker="test", lease_seconds=600)
             assert claim is not None
             if str(self.id) in claim.model.key:
-                engine.dispose()
                 return claim
 
     def succeed(self, claim: Claim) -> None:
         artifacts = []
         for name, (filename, content, media_type) in ARTIFACTS.items():
-            stored = self.store.put_stream(
-                attempt_key(claim.job_id, claim.attempt, filename), io.BytesIO(content)
-            )
-            artifacts.append(StoredArtifact(name, stored.key, stored.bytes, stored.sha256, media_type))
-        engine = connect(self.settings.database_url.get_secret_value())
-        with session_factory(engine).begin() as session:
+            key = attempt_key(claim.job_id, claim.attempt, filename)
+            stored = self.store.put_stream(key, io.BytesIO(content))
+            artifacts.append(StoredArtifact(name, key, stored.bytes, stored.sha256, media_type))
+        with self.sessions.begin() as session:
             settle_succeeded(session, claim, artifacts)
-        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sessions(api_settings: ApiSettings) -> Iterator[sessionmaker[Session]]:
+    engine = connect(api_settings.database_url.get_secret_value())
+    yield session_factory(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def store(api_settings: ApiSettings) -> ObjectStore:
+    return ObjectStore(api_settings)
 
 
 @pytest.fixture
-def new_account(api_settings: ApiSettings, address: str) -> Iterator[Callable[..., Account]]:
+def new_account(
+    api_settings: ApiSettings, sessions: sessionmaker[Session], store: ObjectStore, address: str
+) -> Iterator[Callable[..., Account]]:
     """Accounts on the shared API, or on the one at ``address``."""
-    opened: list[httpx.Client] = []
-    engine = connect(api_settings.database_url.get_secret_value())
+    with ExitStack() as opened:
 
-    def make(address: str = address) -> Account:
-        with session_factory(engine).begin() as session:
-            token = create_key(session, f"test-{uuid4()}")
-            caller = authenticate(session, token)
-        assert caller is not None
-        http = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
-        opened.append(http)
-        return Account(api_settings, token, caller.id, http, ObjectStore(api_settings))
+        def make(address: str = address) -> Account:
+            with sessions.begin() as session:
+                token = create_key(session, f"test-{uuid4()}")
+                caller = authenticate(session, token)
+            assert caller is not None
+            # Without TLS there is nothing to verify; loading the certificates takes longer than most tests.
+            http = httpx.Client(
+                base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60, verify=False
+            )
+            opened.enter_context(http)
+            return Account(token, caller.id, api_settings.queue, http, sessions, store)
 
-    yield make
-    for http in opened:
-        http.close()
-    engine.dispose()
+        yield make
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ OPEN = {"/healthz", "/readyz"}
 
 
 @pytest.fixture(scope="module")
-def description(address) -> dict:
-    return httpx.get(f"{address}/openapi.json").json()
+def description(anonymous) -> dict:
+    return anonymous.get("/openapi.json").json()
 
 
 def test_the_description_lists_these_routes_and_no_others(description):
@@ -53,11 +53,11 @@ def test_every_route_documents_its_problems_and_its_key(description, method, pat
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-def test_every_route_answers_errors_in_the_one_shape(account, address, method, path):
+def test_every_route_answers_errors_in_the_one_shape(account, anonymous, method, path):
     concrete = path.format(job_id=uuid4())
     if path not in OPEN:
         for headers in ({}, {"Authorization": "Bearer no"}, {"Authorization": "Basic eDp5"}):
-            answer = httpx.request(method, address + concrete, headers=headers)
+            answer = anonymous.request(method, concrete, headers=headers)
             assert_problem(answer, 401)
             assert answer.headers["www-authenticate"].startswith("Bearer")
     if "{job_id}" in path:
@@ -82,8 +82,8 @@ def test_references_in_the_description_lead_somewhere(description):
         assert reference in description["components"]["schemas"]
 
 
-def test_the_documentation_page_is_there(address):
-    answer = httpx.get(f"{address}/docs")
+def test_the_documentation_page_is_there(anonymous):
+    answer = anonymous.get("/docs")
     assert answer.status_code == 200
     assert "openapi.json" in answer.text
 
@@ -100,20 +100,20 @@ def test_a_fault_of_ours_says_so_and_nothing_else(api_settings, serve):
 
 
 @pytest.mark.parametrize("given", ["abc-123", "x" * 64])
-def test_a_callers_request_id_is_kept(address, given):
-    answer = httpx.get(f"{address}/nowhere", headers={"X-Request-ID": given})
+def test_a_callers_request_id_is_kept(anonymous, given):
+    answer = anonymous.get("/nowhere", headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"] == given == answer.json()["request_id"]
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a;b", "{}"])
-def test_an_odd_request_id_is_replaced(address, given):
-    answer = httpx.get(f"{address}/healthz", headers={"X-Request-ID": given})
+def test_an_odd_request_id_is_replaced(anonymous, given):
+    answer = anonymous.get("/healthz", headers={"X-Request-ID": given})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_it_is_ready_when_all_it_needs_is(address):
-    assert httpx.get(f"{address}/healthz").json() == {"status": "ok"}
-    answer = httpx.get(f"{address}/readyz")
+def test_it_is_ready_when_all_it_needs_is(anonymous):
+    assert anonymous.get("/healthz").json() == {"status": "ok"}
+    answer = anonymous.get("/readyz")
     assert answer.status_code == 200
     found = answer.json()["dependencies"]
     assert {name: item["status"] for name, item in found.items()} == {

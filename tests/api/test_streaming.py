@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 from posting import ZIP, assert_problem
 from pydantic import SecretStr
@@ -153,11 +152,10 @@ def test_a_body_announced_too_long_is_refused_before_it_arrives(elsewhere, new_a
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
-def test_a_refused_caller_that_keeps_sending_still_reads_the_answer(address, key):
+def test_a_refused_caller_that_keeps_sending_still_reads_the_answer(anonymous, key):
     headers = HEADERS | ({"Authorization": f"Bearer {key}"} if key else {})
     content = body(model=large_zip(16), dataset=large_zip(1))
-    with httpx.Client(base_url=address, timeout=30) as http:
-        answer = http.post("/jobs", content=content, headers=headers)
+    answer = anonymous.post("/jobs", content=content, headers=headers)
     assert_problem(answer, 401)
     assert answer.headers["www-authenticate"].startswith("Bearer")
 

@@ -1,6 +1,7 @@
 """One shape for every error, on every route; outages are told apart from faults."""
 
 import re
+import socket
 import time
 from uuid import uuid4
 
@@ -141,6 +142,16 @@ def test_readiness_names_what_is_down_and_liveness_does_not_care(elsewhere, serv
     assert down == {name}
     assert "127.0.0.1" not in answer.text
     assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_readiness_does_not_wait_for_a_silent_server(elsewhere, serve):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        address = serve(create_app(elsewhere(broker_url=url, ready_seconds=0.3)))
+        began = time.monotonic()
+        answer = httpx.get(f"{address}/readyz", timeout=10)
+        assert time.monotonic() - began < 2.5
+    assert answer.json()["dependencies"]["broker"]["error"] == "no answer in time"
 
 
 def test_without_a_database_callers_are_told_to_come_back(elsewhere, new_account, serve):

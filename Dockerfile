@@ -9,55 +9,58 @@
 
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
-# ---- Dependencies first: this layer changes with pyproject.toml alone. ---------------------------------------
-FROM ${PYTHON_IMAGE} AS build
-RUN python -m venv /opt/ladder
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/ladder/bin:$PATH \
-    PIP_DISABLE_PIP_VERSION_CHECK=1
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+RUN python -m venv /opt/ladder
+
+# ---- What we depend on changes with pyproject.toml alone, so our own code is a small layer of its own. --------
+FROM base AS dependencies
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 
-FROM build AS build-api
+FROM dependencies AS api-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     pip install ".[api]"
-COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip install --no-deps --force-reinstall .
 
-FROM build AS build-worker
+FROM dependencies AS worker-dependencies
 # PyTorch's index of CPU builds; PyPI's own are built for CUDA and weigh gigabytes.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install ".[worker]"
+
+FROM dependencies AS wheel
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip install --no-deps --force-reinstall .
+    pip wheel --no-deps --wheel-dir /wheel .
 
-# ---- What both images run on. --------------------------------------------------------------------------------
-FROM ${PYTHON_IMAGE} AS runtime
+# ---- The images. ---------------------------------------------------------------------------------------------
+FROM base AS runtime
 RUN groupadd --gid 10001 ladder \
     && useradd --uid 10001 --gid ladder --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin ladder
-ENV PATH=/opt/ladder/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
-WORKDIR /
-USER ladder
 
 FROM runtime AS api
-COPY --from=build-api /opt/ladder /opt/ladder
+COPY --from=api-dependencies /opt/ladder /opt/ladder
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-deps --no-index --force-reinstall /wheel/*.whl
+USER ladder
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["python", "-m", "uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log"]
 
 FROM runtime AS worker
-# OpenMP and the font cache want places to write; a read-only container gives them a tmpfs at /tmp.
+# matplotlib's font cache wants a place to write; a read-only container has one at /tmp.
 ENV LADDER_WORK_DIR=/var/lib/ladder \
     MPLCONFIGDIR=/tmp/matplotlib
-COPY --from=build-worker /opt/ladder /opt/ladder
+COPY --from=worker-dependencies /opt/ladder /opt/ladder
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-deps --no-index --force-reinstall /wheel/*.whl \
+    && install --directory --owner=ladder --group=ladder --mode=0700 /var/lib/ladder
 COPY deploy/ping_worker.py /opt/ladder/
-USER root
-RUN install --directory --owner=ladder --group=ladder --mode=0700 /var/lib/ladder
 USER ladder
 VOLUME /var/lib/ladder
 HEALTHCHECK --interval=60s --timeout=15s --start-period=30s --retries=3 \

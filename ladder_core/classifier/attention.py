@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
+FUSED_ATTENTION = frozenset({"aten::_native_multi_head_attention", "aten::_transformer_encoder_layer_fwd"})
+"""The fused operators, each with its function below."""
+
 _Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -17,8 +17,11 @@ from typing import cast
 
 import torch
 
+from ladder_core.classifier.attention import FUSED_ATTENTION
 from ladder_core.classifier.graph import Graph, Node, TensorRef, Value, walk
 from ladder_core.classifier.network import UploadedTensor
+from ladder_core.errors import ModelError
+from ladder_schema.errors import ErrorCode
 
 _ROLE = re.compile(r"\w*(weight|bias)\w*|running_mean|running_var")
 # Operators that do not call their weights so.
@@ -39,6 +42,11 @@ def separate_constants(script: torch.jit.ScriptModule) -> None:
     Freezing merges constants of equal value, and in a network that was never trained all biases are the same
     zeros. Trained, they must differ. Tensors that are not uniform are equal only where the user shared a
     weight, and stay shared.
+
+    Raises:
+        ModelError: ``MODEL_UNSUPPORTED`` if such a tensor belongs to fused attention. The program holds that
+            layer twice, fused for prediction and unfused for training, and which of the merged uses were one
+            weight can no longer be told.
     """
     graph: torch._C.Graph = script.graph
     for node in list(graph.nodes()):
@@ -47,7 +55,14 @@ def separate_constants(script: torch.jit.ScriptModule) -> None:
         tensor = node.output().toIValue()
         if not isinstance(tensor, torch.Tensor) or tensor.dim() == 0 or not _is_uniform(tensor):
             continue
-        for use in node.output().uses()[1:]:
+        uses = node.output().uses()
+        if len(uses) > 1 and any(use.user.kind() in FUSED_ATTENTION for use in uses):
+            raise ModelError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                "the frozen transformer has weights still at their initial zeros or ones, which freezing has "
+                "merged; save the model without torch.jit.freeze",
+            )
+        for use in uses[1:]:
             graph.setInsertPoint(node)
             copy = graph.insertConstant(tensor.clone())  # type: ignore[attr-defined]
             use.user.replaceInput(use.offset, copy)

@@ -197,6 +197,16 @@ def test_traced_in_training_mode(tmp_path):
     assert "model.eval() before torch.jit.trace" in error.message
 
 
+def test_frozen_transformer_that_was_never_trained(tmp_path):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    model = nn.Sequential(nn.Flatten(1, 2), encoder, nn.Flatten(), nn.Linear(256, CLASSES)).eval()
+    error = error_of(export(model, IMAGES, "frozen", tmp_path / "model.pt"))
+    assert error.code is ErrorCode.MODEL_UNSUPPORTED
+    assert "without torch.jit.freeze" in error.message
+
+
 def test_wrong_image_size(tmp_path):
     error = error_of(lenet_file(tmp_path / "model.pt"), images=torch.rand(2, 3, 16, 16))
     assert error.code is ErrorCode.MODEL_REJECTS_IMAGES

@@ -203,3 +203,31 @@ def test_uploaded_strings_never_reach_the_source(tmp_path):
     assert "import os" not in classifier._program.features.source
     with pytest.raises(RuntimeError, match="import os"):
         classifier(torch.rand(3))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "attention"])
+def test_traces_without_gradients_train(tmp_path, kind):
+    """A trace under no_grad holds fused attention, which has no derivative of its own."""
+    torch.manual_seed(0)
+    if kind == "encoder":
+        layer = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True, dropout=0.0)
+        encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        model = nn.Sequential(nn.Flatten(1, 2), encoder, nn.Flatten(), nn.Linear(256, CLASSES)).eval()
+        shape = (2, 1, 16, 16)
+    else:
+        model, shape = build("vit"), (2, 3, 32, 32)
+    with torch.no_grad():
+        path = export(model, torch.rand(shape), "traced", tmp_path / "m.pt")
+    classifier = load_classifier(path)
+    fused = {"aten::_transformer_encoder_layer_fwd", "aten::_native_multi_head_attention"}
+    assert fused & set(classifier.describe().operators)
+    x = torch.rand(shape, requires_grad=True)
+    eager_x = x.detach().clone().requires_grad_()
+    classifier.probe(x.detach())
+    torch.testing.assert_close(classifier(x), model(eager_x))
+    classifier(x)[:, 0].sum().backward()
+    model(eager_x)[:, 0].sum().backward()
+    torch.testing.assert_close(x.grad, eager_x.grad, rtol=1e-4, atol=1e-6)
+    ours = {name: parameter.grad for name, parameter in classifier.named_parameters()}
+    eager = {name: parameter.grad for name, parameter in model.named_parameters()}
+    torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-6)

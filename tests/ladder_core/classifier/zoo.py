@@ -198,11 +198,25 @@ class TiedWeights(nn.Module):
         return self.fc(torch.relu(self.third(torch.relu(self.second(self.first(x.flatten(1)))))))
 
 
-def _vgg() -> nn.Module:
-    model = torchvision.models.vgg11_bn(num_classes=CLASSES, init_weights=False)
-    model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.classifier = nn.Sequential(nn.Linear(512, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
+# Architectures of torchvision, thinned so that a run takes moments.
+
+
+def _resnet() -> nn.Module:
+    model = torchvision.models.resnet18(num_classes=CLASSES)
+    model.layer3, model.layer4, model.fc = nn.Identity(), nn.Identity(), nn.Linear(128, CLASSES)
     return model
+
+
+def _vgg() -> nn.Module:
+    layers = torchvision.models.vgg.make_layers([8, "M", 16, "M", 16, 16, "M"], batch_norm=True)
+    model = torchvision.models.VGG(layers, num_classes=CLASSES, init_weights=False)
+    model.avgpool = nn.AdaptiveAvgPool2d(2)
+    model.classifier = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
+    return model
+
+
+def _mobilenet() -> nn.Module:
+    return torchvision.models.mobilenet_v3_small(num_classes=CLASSES, width_mult=0.25)
 
 
 def _densenet() -> nn.Module:
@@ -237,11 +251,9 @@ ZOO = {
     "pooled_conv_head": Example(PooledConvHead),
     "averaged_heads": Example(AveragedHeads),
     "tied_weights": Example(TiedWeights, ways=("scripted",)),
-    "resnet18": Example(lambda: torchvision.models.resnet18(num_classes=CLASSES), (3, 32, 32)),
-    "vgg11_bn": Example(_vgg, (3, 32, 32)),
-    "mobilenet_v3_small": Example(
-        lambda: torchvision.models.mobilenet_v3_small(num_classes=CLASSES), (3, 32, 32)
-    ),
+    "resnet": Example(_resnet, (3, 32, 32)),
+    "vgg_bn": Example(_vgg, (3, 32, 32)),
+    "mobilenet_v3": Example(_mobilenet, (3, 32, 32)),
     "densenet": Example(_densenet, (3, 32, 32)),
     "vit": Example(_vit, (3, 32, 32)),
 }

@@ -73,8 +73,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         await anyio.to_thread.run_sync(services.store.ensure_bucket)
     except StoreError as error:
-        # Not fatal: /readyz tells, and the API works as soon as the store does.
+        # Not fatal: /readyz tells, tries again, and the API works as soon as the store does.
         log.warning("object store not ready", error=str(error))
-    yield
-    services.engine.dispose()
-    services.celery.close()
+    try:
+        yield
+    finally:
+        services.engine.dispose()
+        services.celery.close()

@@ -51,7 +51,8 @@ async def _readiness(services: Use) -> Readiness:
     checks: dict[Literal["database", "broker", "object_store"], Callable[[], None]] = {
         "database": lambda: _ask_database(services),
         "broker": lambda: ping_broker(services.celery),
-        "object_store": services.store.ping,
+        # Not just a look: a store that was down when this process started may still want its bucket.
+        "object_store": services.store.ensure_bucket,
     }
     found: dict[Literal["database", "broker", "object_store"], Dependency] = {}
 

@@ -85,7 +85,7 @@ class ObjectStore:
         )
 
     def ensure_bucket(self) -> None:
-        """Create the bucket when it is missing."""
+        """Make sure the store answers and holds the bucket, which is created when missing."""
         with _translated(self._bucket):
             if self._client.bucket_exists(self._bucket):
                 return
@@ -94,12 +94,6 @@ class ObjectStore:
             except S3Error as error:
                 if error.code not in _BUCKET_IS_OURS:
                     raise
-
-    def ping(self) -> None:
-        """Make sure the store answers and holds the bucket."""
-        with _translated(self._bucket):
-            if not self._client.bucket_exists(self._bucket):
-                raise ObjectMissingError(f"bucket {self._bucket!r} does not exist")
 
     def put_stream(
         self,

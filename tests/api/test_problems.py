@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from posting import assert_problem
+from sqlalchemy import text
 
 from api.app import create_app
 
@@ -160,6 +161,28 @@ def test_without_a_database_callers_are_told_to_come_back(elsewhere, new_account
     assert_problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
     assert_problem(account.post(), 503)
+
+
+def test_a_database_that_restarted_is_noticed_by_nobody(account, sessions):
+    assert account.http.get("/jobs").status_code == 200
+    with sessions() as session:
+        session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    assert account.http.get("/jobs").status_code == 200
+
+
+def test_a_missing_bucket_is_made_by_the_next_look(elsewhere, serve):
+    bucket = f"late-{uuid4().hex}"
+    app = create_app(elsewhere(s3_bucket=bucket))
+    address = serve(app)
+    client = app.state.services.store._client
+    client.remove_bucket(bucket)
+    assert httpx.get(f"{address}/readyz").status_code == 200
+    assert client.bucket_exists(bucket)
 
 
 def test_without_an_object_store_nothing_is_queued(elsewhere, new_account, serve):

@@ -10,7 +10,9 @@ from ladder_core.boundary import LOW_RANK, MAX_FULL_DIMENSION, Boundaries, choos
 from ladder_schema.config import BoundaryConfig
 
 
-def blobs(classes: int, dimension: int, per_class: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def blobs(
+    classes: int, dimension: int, per_class: int = 60
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gaussian clouds around well separated centres."""
     stream = torch.Generator().manual_seed(0)
     centres = 4 * torch.nn.functional.normalize(torch.randn(classes, dimension, generator=stream), dim=1)
@@ -19,7 +21,9 @@ def blobs(classes: int, dimension: int, per_class: int = 60) -> tuple[torch.Tens
     return centres[labels] + noise, labels, centres
 
 
-def fit(latents: torch.Tensor, labels: torch.Tensor, classes: int, seed: int = 0, steps: int = 60) -> Boundaries:
+def fit(
+    latents: torch.Tensor, labels: torch.Tensor, classes: int, seed: int = 0, steps: int = 60
+) -> Boundaries:
     pairs = torch.combinations(torch.arange(classes), 2)
     stream = torch.Generator().manual_seed(seed)
     return fit_boundaries(latents, labels, pairs, classes, BoundaryConfig(steps=steps), stream)
@@ -32,7 +36,10 @@ def test_attention_is_equation_2_sample_by_sample() -> None:
     (conv,), bias = [m[pair] for m in boundaries.maps], boundaries.bias[pair]
     attention = boundaries.attention(latents[:5], pair)
     for z, beta in zip(latents[:5] / boundaries.scale, attention, strict=True):
-        a = [math.tanh(sum(z[i].item() * conv[i, j].item() for i in range(7)) + bias[j].item()) for j in range(7)]
+        a = [
+            math.tanh(sum(z[i].item() * conv[i, j].item() for i in range(7)) + bias[j].item())
+            for j in range(7)
+        ]
         softmax = [math.exp(value) / sum(math.exp(other) for other in a) for value in a]
         # Ours is the paper's beta times N: the same direction, of mean 1.
         assert beta.tolist() == pytest.approx([7 * value for value in softmax], rel=1e-4)
@@ -79,9 +86,7 @@ def test_a_pair_is_trained_as_if_it_were_alone() -> None:
     latents, labels, _ = blobs(3, 9)
     together = fit(latents, labels, 3, steps=25)
     stream = torch.Generator().manual_seed(0)
-    alone = fit_boundaries(
-        latents, labels, torch.tensor([[0, 1]]), 3, BoundaryConfig(steps=25), stream
-    )
+    alone = fit_boundaries(latents, labels, torch.tensor([[0, 1]]), 3, BoundaryConfig(steps=25), stream)
     # Initial weights are drawn pair by pair within a tensor, so only the first map starts the same; what must
     # agree is the outcome: the same side for every latent, and nearly the same direction.
     sources = labels[labels < 2]

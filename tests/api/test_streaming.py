@@ -106,7 +106,7 @@ def test_memory_does_not_grow_with_the_upload(process, new_account):
     account = new_account(process.address)
     account.new_job()
     before = process.peak_mebibytes()
-    content = body(model=large_zip(1), dataset=large_zip(128))
+    content = body(model=large_zip(1), dataset=large_zip(96))
     answer = account.http.post("/jobs", content=content, headers=HEADERS)
     assert answer.status_code == 202, answer.text
     assert process.peak_mebibytes() - before < 72

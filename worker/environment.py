@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # Everything else stays behind: a secret that is not in the environment cannot be read from it.
-_KEPT_VARIABLES = (
+KEPT_VARIABLES = (
     "CUDA_DEVICE_ORDER",
     "CUDA_VISIBLE_DEVICES",
     "LD_LIBRARY_PATH",
@@ -19,7 +19,7 @@ _KEPT_VARIABLES = (
 
 def child_environment(work_dir: Path) -> dict[str, str]:
     """Variables of a child: how to find and use the hardware, and where to put files."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return {
         **kept,
         "HOME": str(work_dir),

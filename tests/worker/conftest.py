@@ -52,7 +52,7 @@ class Bench:
     identity: Identity | None = None
 
     @staticmethod
-    def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait for a condition, or fail."""
         deadline = time.monotonic() + seconds
         while not condition():

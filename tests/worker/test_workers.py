@@ -57,7 +57,7 @@ def test_a_lost_wake_up_is_sent_again(bench, start, start_worker):
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     for process in (worker, house):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=20) == 0
 
 
 def test_wake_ups_do_not_pile_up(bench, app):
@@ -92,7 +92,7 @@ def test_a_killed_worker_is_replaced_by_another(bench, app, start_worker):
     (child,) = bench.child_pids(job_id)
 
     worker.kill()
-    bench.wait_until(lambda: not bench.is_alive(child), seconds=2)
+    bench.wait_until(lambda: not bench.is_alive(child), seconds=5)
 
     def is_swept() -> bool:
         tidy(bench.sessions, app, bench.settings)
@@ -111,7 +111,7 @@ def test_a_stopped_worker_hands_its_job_over_at_once(bench, app, start_worker):
     bench.wait_for_stage(job_id)
 
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=10) == 0
+    assert worker.wait(timeout=20) == 0
     assert bench.child_pids(job_id) == []
     bench.runner("succeed").run_queued_jobs(bench.queue)
     assert bench.job(job_id).status is JobStatus.SUCCEEDED

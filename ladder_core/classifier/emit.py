@@ -72,7 +72,9 @@ def compile_block(name: str, block: Block, given: Sequence[Value]) -> Function:
     head = [f"def {name}({arguments}):"]
     if emitter.uses_device:
         head.append(f"    device = {emitter.text(given[0])}.device")
-    source = "\n".join([*head, *lines, "    unreachable()"]) + "\n"
+    if block.nodes[-1].name != RETURN:
+        lines.append("    unreachable()")
+    source = "\n".join([*head, *lines]) + "\n"
     namespace: dict[str, Any] = {**emitter.functions, "k": emitter.constants, "unreachable": _unreachable}
     exec(compile(source, f"<classifier {name}>", "exec"), namespace)  # noqa: S102 - see the module's docstring
     return Function(namespace[name], tuple(emitter.tensors), source)
@@ -170,7 +172,7 @@ class _Emitter:
         if node.name == "prim::DictConstruct":
             pairs = zip(operands[::2], operands[1::2], strict=True)
             return "{" + ", ".join(f"{key}: {item}" for key, item in pairs) + "}"
-        identifier = re.sub(r"\W", "_", node.name) + (f"_{node.overload}" if node.overload else "")
+        identifier = re.sub(r"\W+", "_", node.name) + (f"_{node.overload}" if node.overload else "")
         if not _IDENTIFIER.fullmatch(identifier):
             raise _unsupported(node.name)
         function = python_function(node.name, node.overload, takes_tensors=node.takes_tensors)

@@ -77,12 +77,15 @@ def adopt_constants(graph: Graph, *, frozen: bool) -> dict[str, UploadedTensor]:
         frozen: Whether constants in a weight's place are weights.
 
     Returns:
-        Every constant tensor of the graph, by its new name.
+        The constant tensors that the program reads, by their new names.
     """
     roles = _roles(graph) if frozen else {}
+    read = {_constant_key(value, graph) for value in _values(graph)}
     names: dict[str, str] = {}
     adopted: dict[str, UploadedTensor] = {}
     for key, tensor in graph.constants.items():
+        if key not in read:
+            continue
         role = roles.get(key)
         name = names[key] = role or f"constants.{key.removeprefix('constant.')}"
         is_statistic = name.endswith(("running_mean", "running_var"))

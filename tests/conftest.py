@@ -11,6 +11,8 @@ import pytest
 from ladder_jobs.settings import Settings
 from ladder_local.servers import LocalServers
 
+pytest_plugins = ("tests.digits",)
+
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[LocalServers]:

@@ -4,6 +4,7 @@ python examples/demo.py [--results DIRECTORY]
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,8 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, default=Path("demo-results"), help="where the results go")
     results: Path = parser.parse_args().results
+    # For images this small, threads cost more than they bring; the workers inherit it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     directory = Path(tempfile.mkdtemp(prefix="ladder-demo-"))
     try:
         run(directory, results)

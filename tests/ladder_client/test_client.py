@@ -167,7 +167,10 @@ def test_patience_ends() -> None:
 
 
 def test_a_url_without_http_is_refused_at_once() -> None:
-    with Client("service:8000", "key") as client, pytest.raises(UnreachableError, match="unsupported protocol"):
+    with (
+        Client("service:8000", "key") as client,
+        pytest.raises(UnreachableError, match="unsupported protocol"),
+    ):
         client.get(JOB)
 
 

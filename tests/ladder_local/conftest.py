@@ -17,21 +17,16 @@ def tmp_path_for_servers() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture
-def eventually() -> Callable[..., None]:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until a condition holds; an exception means not yet."""
-
-    def wait(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if condition():
-                    return
-                error: Exception | None = None
-            except Exception as raised:
-                error = raised
-            if time.monotonic() > deadline:
-                raise AssertionError(f"did not happen within {seconds:g} s") from error
-            time.sleep(0.05)
-
-    return wait
+    deadline = time.monotonic() + seconds
+    while True:
+        error: Exception | None = None
+        try:
+            if condition():
+                return
+        except Exception as raised:
+            error = raised
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {seconds:g} s") from error
+        time.sleep(0.05)

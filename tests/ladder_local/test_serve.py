@@ -2,26 +2,39 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+import torch
 
 from ladder_client import Client, UnauthorizedError
+from ladder_schema.jobs import ArtifactName, JobStatus, JobView
+from tests.ladder_local.conftest import eventually
 
-pytestmark = pytest.mark.timeout(240)
 READY_SECONDS = 120.0
+REPOSITORY = Path(__file__).parents[2]
+SMALL = {
+    "preset": "quick",
+    "threat_model": {"epsilon": 0.1},
+    "evaluation": {"max_samples": 100, "pgd_steps": 5},
+}
 
 
 class Serving:
     """A ``ladder serve`` in a process of its own, and what it printed."""
 
-    def __init__(self, process: subprocess.Popen[str], output: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], data_dir: Path, output: Path) -> None:
         self.process = process
+        self.data_dir = data_dir
         self._output = output
 
     @property
@@ -39,16 +52,17 @@ class Serving:
 
 
 @contextmanager
-def serving(data_dir: Path, eventually: Callable[..., None]) -> Iterator[Serving]:
+def serving(data_dir: Path) -> Iterator[Serving]:
     output = data_dir.with_suffix(".out")
     with output.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "ladder_client", "serve", "--data-dir", data_dir],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # 8 x 8 images: threads cost more than they bring
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,
         )
-    running = Serving(process, output)
+    running = Serving(process, data_dir, output)
     try:
         eventually(
             lambda: process.poll() is not None or "Ctrl-C stops everything" in running.output, READY_SECONDS
@@ -90,87 +104,93 @@ def alive(processes: dict[int, str]) -> set[int]:
     return left
 
 
-def test_a_served_stack_takes_jobs_and_stops_without_a_trace(
-    tmp_path_for_servers: Path, tmp_path: Path, eventually: Callable[..., None]
-) -> None:
-    with serving(tmp_path_for_servers, eventually) as first:
-        junk = tmp_path / "junk"
-        junk.write_bytes(b"this is no model")
-        with first.client as client:
-            assert [*client.list()] == []
-        with Client(first.said("LADDER_URL"), "wrong") as stranger, pytest.raises(UnauthorizedError):
-            stranger.list().__next__()
-        key_file = tmp_path_for_servers / "api-key"
-        assert key_file.read_text().strip() == first.said("LADDER_API_KEY")
-        assert key_file.stat().st_mode & 0o077 == 0
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Serving]:
+    """One stack for all tests that leave it as they found it."""
+    directory = Path(tempfile.mkdtemp(prefix="ladder-tests-"))
+    with serving(directory) as running:
+        yield running
+    shutil.rmtree(directory)
+
+
+def test_stop_start_kill_start(tmp_path_for_servers: Path) -> None:
+    with serving(tmp_path_for_servers) as first:
+        key, url = first.said("LADDER_API_KEY"), first.said("LADDER_URL")
+        kept = tmp_path_for_servers / "api-key"
+        assert kept.read_text().strip() == key
+        assert kept.stat().st_mode & 0o077 == 0
         processes = descendants(first.process.pid)
         assert len(processes) > 6
         first.process.send_signal(signal.SIGINT)
         assert first.process.wait(60) == 0
         assert alive(processes) == set()
-        key, url = first.said("LADDER_API_KEY"), first.said("LADDER_URL")
-    with serving(tmp_path_for_servers, eventually) as second:
+    with serving(tmp_path_for_servers) as second:
         assert (second.said("LADDER_API_KEY"), second.said("LADDER_URL")) == (key, url)
-
-
-def test_a_killed_supervisor_leaves_no_orphans_and_its_data(
-    tmp_path_for_servers: Path, eventually: Callable[..., None]
-) -> None:
-    with serving(tmp_path_for_servers, eventually) as first:
-        key = first.said("LADDER_API_KEY")
-        processes = descendants(first.process.pid)
-        first.process.kill()
+        processes = descendants(second.process.pid)
+        second.process.kill()
         eventually(lambda: alive(processes) == set())
-    with serving(tmp_path_for_servers, eventually) as second:
-        assert second.said("LADDER_API_KEY") == key
-        with second.client as client:
-            assert [*client.list()] == []
-
-
-def test_one_data_directory_is_one_stack(tmp_path_for_servers: Path, eventually: Callable[..., None]) -> None:
-    with serving(tmp_path_for_servers, eventually) as first:
-        second = subprocess.run(
-            [sys.executable, "-m", "ladder_client", "serve", "--data-dir", tmp_path_for_servers],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        assert second.returncode == 1
-        assert f"another stack (process {first.process.pid}) runs on {tmp_path_for_servers}" in second.stdout
-        assert "Traceback" not in second.stdout + second.stderr
-
-
-def test_a_killed_api_comes_back_while_a_client_waits(
-    tmp_path_for_servers: Path, tmp_path: Path, eventually: Callable[..., None]
-) -> None:
-    with serving(tmp_path_for_servers, eventually) as stack, stack.client as client:
-        [api] = [pid for pid in descendants(stack.process.pid) if is_api(pid)]
-        os.kill(api, signal.SIGKILL)
+    with serving(tmp_path_for_servers) as third, third.client as client:
+        assert third.said("LADDER_API_KEY") == key
         assert [*client.list()] == []
-        assert [pid for pid in descendants(stack.process.pid) if is_api(pid)] != [api]
 
 
-def is_api(pid: int) -> bool:
-    return "api.app:create_app" in Path(f"/proc/{pid}/cmdline").read_text()
+def test_one_data_directory_is_one_stack(stack: Serving) -> None:
+    second = ladder("serve", "--data-dir", stack.data_dir)
+    assert second.returncode == 1
+    assert f"another stack (process {stack.process.pid}) runs on {stack.data_dir}" in second.stdout
+    assert "Traceback" not in second.stdout + second.stderr
 
 
-def test_a_port_in_use_is_named(tmp_path_for_servers: Path, eventually: Callable[..., None]) -> None:
-    import socket
-
+def test_a_port_in_use_is_named(tmp_path_for_servers: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        answer = subprocess.run(
-            [
-                *(sys.executable, "-m", "ladder_client", "serve"),
-                *("--data-dir", tmp_path_for_servers, "--port", str(port)),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        answer = ladder("serve", "--data-dir", tmp_path_for_servers, "--port", str(port))
     assert answer.returncode == 1
     assert f"port {port} of 127.0.0.1 is taken" in answer.stdout
+
+
+def test_a_key_is_asked_for(stack: Serving) -> None:
+    with Client(stack.said("LADDER_URL"), "wrong") as stranger, pytest.raises(UnauthorizedError):
+        stranger.get(UUID(int=0))
+
+
+def test_a_job_and_its_client_outlive_the_api(stack: Serving, tmp_path: Path) -> None:
+    """The digits example, hardened while the API is killed; what comes out opens without us."""
+    subprocess.run([sys.executable, REPOSITORY / "examples/digits.py", tmp_path], check=True)
+    with stack.client as client:
+        job = client.submit(tmp_path / "digits.pt", tmp_path / "digits.npz", SMALL)
+        killed: list[int] = []
+
+        def kill_once_it_runs(seen: JobView) -> None:
+            if seen.status is JobStatus.RUNNING and not killed:
+                killed.append(api_of(stack))
+                os.kill(killed[0], signal.SIGKILL)
+
+        done = client.wait(job.id, on_update=kill_once_it_runs)
+        assert killed
+        assert api_of(stack) not in killed
+        files = client.download_all(done.id, tmp_path / "results")
+    assert set(files) == set(ArtifactName)
+    hardened = torch.jit.load(files[ArtifactName.MODEL])
+    assert hardened(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def ladder(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ladder_client", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def api_of(stack: Serving) -> int:
+    [pid] = [
+        pid
+        for pid in descendants(stack.process.pid)
+        if "api.app:create_app" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    return pid

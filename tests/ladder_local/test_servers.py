@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from ladder_jobs.settings import Settings
 from ladder_local.servers import LocalServers
+from tests.ladder_local.conftest import eventually
 
 
 def object_store(settings: Settings, secret_key: str | None = None) -> minio.Minio:
@@ -123,7 +124,7 @@ def test_a_second_start_finds_data_secrets_and_ports_again(tmp_path_for_servers:
         assert read_everywhere(servers.settings) == ("kept", "kept")
 
 
-def test_killed_servers_come_back_with_their_data(tmp_path_for_servers: Path, eventually) -> None:
+def test_killed_servers_come_back_with_their_data(tmp_path_for_servers: Path) -> None:
     with LocalServers(tmp_path_for_servers, durable=False) as servers:
         write_everywhere(servers.settings)
         killed = {name: servers.process(name).pid for name in ("postgres", "valkey", "seaweedfs")}

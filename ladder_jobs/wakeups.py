@@ -15,11 +15,6 @@ log = structlog.get_logger(__name__)
 WORK_TASK = "ladder.work"
 """Claim jobs of the queue named by the one argument until none is left."""
 
-SWEEP_TASK = "ladder.sweep"
-"""Sweep once."""
-
-HOUSEKEEPING_QUEUE = "ladder.housekeeping"
-
 # A wake-up nobody took by then is stale: whatever it told of was claimed, or housekeeping will tell again.
 _EXPIRES_SECONDS = 60.0
 

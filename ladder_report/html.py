@@ -123,6 +123,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "class_label": wording.class_label,
         "direction": wording.direction,
+        "overlap": wording.overlap,
         "points": wording.points,
         "recommendations": wording.RECOMMENDATIONS,
     }

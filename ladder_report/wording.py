@@ -59,6 +59,12 @@ def direction(before: Accuracy, after: Accuracy) -> str:
     return {"+": "up", "\N{MINUS SIGN}": "down"}.get(points(before, after)[0], "same")
 
 
+def overlap(before: Accuracy, after: Accuracy) -> bool:
+    """Whether the two 95% intervals touch, so that the change may well be chance."""
+    (low_before, high_before), (low_after, high_after) = before.interval, after.interval
+    return low_before <= high_after and low_after <= high_before
+
+
 def count(number: Count) -> str:
     """A count with thousands separators."""
     return f"{number:,}"

@@ -149,7 +149,14 @@ def test_shows_the_numbers_of_the_report(full: Report) -> None:
             assert f"{accuracy.correct} of {accuracy.total}" in cell
             assert f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}%" in cell
         before, after = accuracies
-        shown = float(change.strip().replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", ""))
+        overlap = before.interval[0] <= after.interval[1] and after.interval[0] <= before.interval[1]
+        assert change.endswith("intervals overlap") == overlap
+        shown = float(
+            change.split("intervals")[0]
+            .strip()
+            .replace("\N{MINUS SIGN}", "-")
+            .replace("\N{PLUS-MINUS SIGN}", "")
+        )
         assert shown == pytest.approx(100 * (after.rate - before.rate), abs=0.051)
 
 

@@ -105,7 +105,10 @@ def cancel(job_id: JobId, api_key: Key, url: Url = _DEFAULT_URL) -> None:
 @app.command()
 def serve(
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where everything is kept. [default: .ladder]", file_okay=False)
+        Path | None,
+        typer.Option(
+            help="Where everything is kept. [default: .ladder; for root /var/lib/ladder]", file_okay=False
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[

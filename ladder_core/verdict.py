@@ -36,11 +36,13 @@ def judge(clean_before: Accuracy, clean_after: Accuracy, attacks: Sequence[Attac
 
     ``do_not_deploy``: nothing measurably improved, or clean accuracy fell by more than robustness gained.
     ``deploy_with_care``: something improved, but clean accuracy fell by more than a point, an attack got
-    easier, or a white-box attack still breaks the model. ``deploy``: neither.
+    easier (be it within chance), or a white-box attack still breaks the model. ``deploy``: neither.
     """
     gains = [r for r in attacks if r.after.rate > r.before.rate and apart(r.before, r.after)]
     losses = [r for r in attacks if r.after.rate < r.before.rate and apart(r.before, r.after)]
     open_attacks = [r for r in attacks if r.setting == "white_box" and r.after.rate < BROKEN_BELOW]
+    unsure = [r for r in attacks if r.after.rate != r.before.rate and not apart(r.before, r.after)]
+    perhaps_worse = [r for r in unsure if r.after.rate < r.before.rate]
     drop = clean_before.rate - clean_after.rate
     best_gain = max((r.after.rate - r.before.rate for r in gains), default=0.0)
 
@@ -52,7 +54,7 @@ def judge(clean_before: Accuracy, clean_after: Accuracy, attacks: Sequence[Attac
         f"It does not stop {describe(r)}: {percent(r.after)} are still classified correctly."
         for r in open_attacks
     ]
-    limits += _interval_limits(attacks)
+    limits += _unsure_limits(unsure)
     if not gains or drop > best_gain:
         recommendation = "do_not_deploy"
         headline = (
@@ -60,7 +62,7 @@ def judge(clean_before: Accuracy, clean_after: Accuracy, attacks: Sequence[Attac
             if not gains
             else "Do not deploy: clean accuracy fell by more than robustness gained."
         )
-    elif drop > MAX_CLEAN_DROP or losses or open_attacks:
+    elif drop > MAX_CLEAN_DROP or losses or perhaps_worse or open_attacks:
         recommendation = "deploy_with_care"
         headline = "More robust, with limits: read what it does not stop before deploying."
     else:
@@ -82,10 +84,9 @@ def _change(result: AttackResult) -> str:
     return text[0].upper() + text[1:]
 
 
-def _interval_limits(attacks: Sequence[AttackResult]) -> list[str]:
-    """Say where too few samples were attacked to tell a small change from chance."""
-    unsure = [r for r in attacks if r.after.rate != r.before.rate and not apart(r.before, r.after)]
+def _unsure_limits(unsure: Sequence[AttackResult]) -> list[str]:
+    """Say where too few samples were attacked to tell a change from chance."""
     if not unsure:
         return []
-    names = ", ".join(describe(r) for r in unsure)
-    return [f"The change is within chance at 95% for: {names}."]
+    changes = "; ".join(f"{describe(r)} {percent(r.before)} to {percent(r.after)}" for r in unsure)
+    return [f"Within chance at 95%, so neither better nor worse for certain: {changes}."]

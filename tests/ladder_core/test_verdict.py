@@ -53,13 +53,21 @@ def test_an_attack_that_got_easier_is_said() -> None:
 def test_no_gain_is_not_to_be_deployed() -> None:
     verdict = judge(accuracy(0.99), accuracy(0.99), [result(0.5, 0.51)])
     assert verdict.recommendation == "do_not_deploy"
-    assert "within chance" in verdict.limits[-1]
+    assert "Within chance" in verdict.limits[-1]
 
 
 def test_robustness_is_not_bought_with_more_accuracy_than_it_gains() -> None:
     verdict = judge(accuracy(0.99), accuracy(0.6), [result(0.2, 0.4)])
     assert verdict.recommendation == "do_not_deploy"
     assert "Clean accuracy: 99.0% before, 60.0% after." in verdict.worse
+
+
+def test_a_loss_within_chance_asks_for_care() -> None:
+    verdict = judge(
+        accuracy(0.99), accuracy(0.99), [result(0.54, 0.52), result(0.3, 0.7, "ladder", "transfer")]
+    )
+    assert verdict.recommendation == "deploy_with_care"
+    assert "white-box PGD 54.0% to 52.0%" in verdict.limits[0]
 
 
 def test_a_gain_needs_enough_samples() -> None:

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -17,7 +16,6 @@ from api.middleware import LingerMiddleware, RequestLogMiddleware
 from api.services import Services, build
 from api.settings import ApiSettings
 from ladder_jobs.logs import configure_logging
-from ladder_jobs.objects import StoreError
 from ladder_schema.report import Report
 
 log = structlog.get_logger(__name__)
@@ -70,11 +68,10 @@ class _App(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    try:
-        await anyio.to_thread.run_sync(services.store.ensure_bucket)
-    except StoreError as error:
+    store = await services.probes["object_store"].look()
+    if store.status != "ok":
         # Not fatal: /readyz tells, tries again, and the API works as soon as the store does.
-        log.warning("object store not ready", error=str(error))
+        log.warning("object store not ready", error=store.error)
     try:
         yield
     finally:

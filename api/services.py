@@ -1,5 +1,6 @@
 """What the routes work with, built once per process from the settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -9,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.intake.submission import Intake
+from api.probes import DependencyName, Probe, probes
 from api.settings import ApiSettings
 from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
@@ -25,23 +27,27 @@ class Services:
     store: ObjectStore
     celery: Celery
     intake: Intake
+    probes: Mapping[DependencyName, Probe]
 
 
 def build(settings: ApiSettings) -> Services:
     """Prepare the connections."""
     engine = connect(settings.database_url.get_secret_value())
+    sessions = session_factory(engine)
     store = ObjectStore(settings)
+    celery = celery_app(settings)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=session_factory(engine),
+        sessions=sessions,
         store=store,
-        celery=celery_app(settings),
+        celery=celery,
         intake=Intake(settings, store),
+        probes=probes(settings, sessions, celery),
     )
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return cast("Services", request.app.state.services)
 
 

@@ -4,7 +4,7 @@ from importlib.resources import as_file, files
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 # Any constant does, as long as nothing else in the same database takes it.
@@ -44,6 +44,15 @@ def connect(database_url: str) -> Engine:
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions of this engine; objects stay readable after the commit, for the answer made from them."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def ping(session: Session) -> None:
+    """Make sure Postgres answers.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: It does not.
+    """
+    session.execute(select(1))
 
 
 def migrate(database_url: str) -> None:

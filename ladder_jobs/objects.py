@@ -66,9 +66,14 @@ def attempt_key(job_id: UUID, attempt: int, filename: str) -> str:
 
 
 class ObjectStore:
-    """One bucket. Every method raises :class:`StoreError` when the store fails or cannot be reached."""
+    """One bucket. Every method raises :class:`StoreError` when the store fails or cannot be reached.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where the store is, and its keys.
+        http: Connections to it, in place of patient ones that try again.
+    """
+
+    def __init__(self, settings: Settings, *, http: urllib3.PoolManager | None = None) -> None:
         self._bucket = settings.s3_bucket
         self._client = Minio(
             endpoint=settings.s3_endpoint,
@@ -77,7 +82,8 @@ class ObjectStore:
             secure=settings.s3_secure,
             # Without a region the SDK asks the store for it before the first request.
             region=settings.s3_region or "us-east-1",
-            http_client=urllib3.PoolManager(
+            http_client=http
+            or urllib3.PoolManager(
                 timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
                 maxsize=32,
                 retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),

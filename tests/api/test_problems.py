@@ -3,6 +3,8 @@
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from uuid import uuid4
 
 import httpx
@@ -155,6 +157,48 @@ def test_readiness_does_not_wait_for_a_silent_server(elsewhere, serve):
     assert answer.json()["dependencies"]["broker"]["error"] == "no answer in time"
 
 
+def test_any_number_of_callers_asks_a_silent_server_once(elsewhere, serve):
+    with ExitStack() as opened:
+        silent = {
+            name: opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for name in ("database", "broker", "object_store")
+        }
+        port = {name: server.getsockname()[1] for name, server in silent.items()}
+        app = create_app(
+            elsewhere(
+                database_url=f"postgresql://u:p@127.0.0.1:{port['database']}/x",
+                broker_url=f"redis://127.0.0.1:{port['broker']}/0",
+                s3_endpoint=f"127.0.0.1:{port['object_store']}",
+                ready_seconds=1.0,
+            )
+        )
+        address = serve(app)
+        with httpx.Client(timeout=10) as http, ThreadPoolExecutor(40) as pool:
+            accept_all(silent["object_store"])  # the look at the start
+            answers = list(pool.map(lambda _: http.get(f"{address}/readyz"), range(40)))
+        assert {answer.status_code for answer in answers} == {503}
+        for name, server in silent.items():
+            assert accept_all(server) <= 1, name
+
+
+def test_an_answer_holds_for_a_moment(api_settings, serve, sessions):
+    with httpx.Client(base_url=serve(create_app(api_settings))) as http:
+        first, second = (http.get("/readyz").json()["dependencies"] for _ in range(2))
+    assert first == second, "measured once"
+
+
+def accept_all(server: socket.socket) -> int:
+    """How many connections wait at a server."""
+    server.setblocking(False)
+    waiting = 0
+    while True:
+        try:
+            server.accept()[0].close()
+        except BlockingIOError:
+            return waiting
+        waiting += 1
+
+
 def test_without_a_database_callers_are_told_to_come_back(elsewhere, new_account, serve):
     account = new_account(serve(create_app(elsewhere(**NOWHERE["database"]))))
     answer = account.http.get("/jobs")
@@ -175,14 +219,13 @@ def test_a_database_that_restarted_is_noticed_by_nobody(account, sessions):
     assert account.http.get("/jobs").status_code == 200
 
 
-def test_a_missing_bucket_is_made_by_the_next_look(elsewhere, serve):
+def test_a_missing_bucket_is_made_by_the_next_look(elsewhere, serve, eventually):
     bucket = f"late-{uuid4().hex}"
     app = create_app(elsewhere(s3_bucket=bucket))
     address = serve(app)
     client = app.state.services.store._client
     client.remove_bucket(bucket)
-    assert httpx.get(f"{address}/readyz").status_code == 200
-    assert client.bucket_exists(bucket)
+    eventually(lambda: httpx.get(f"{address}/readyz").status_code == 200 and client.bucket_exists(bucket))
 
 
 def test_without_an_object_store_nothing_is_queued(elsewhere, new_account, serve):

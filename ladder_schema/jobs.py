@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
 
+MAX_MESSAGE_LENGTH = 4_000
+
 
 class JobStatus(StrEnum):
     """States of a job; the last three are final."""
@@ -61,7 +63,7 @@ class JobError(_View):
     """Why a job failed."""
 
     code: ErrorCode = Field(description="Stable identifier of the cause.")
-    message: str = Field(description="What is wrong and how to mend it.")
+    message: str = Field(max_length=MAX_MESSAGE_LENGTH, description="What is wrong and how to mend it.")
     stage: Stage | None = Field(None, description="Where it happened; null before the first stage.")
 
 

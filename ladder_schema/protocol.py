@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
-from ladder_schema.jobs import Stage
+from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
 
 PROTOCOL_VERSION: Literal[1] = 1
 MAX_LINE_BYTES = 1 << 16
-MAX_MESSAGE_LENGTH = 4_000
 
 
 class ResultFile(StrEnum):

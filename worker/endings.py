@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ladder_schema.errors import ErrorCode
-from ladder_schema.jobs import JobError, Stage
+from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
+from worker.text import printable
 
 
 class Cause(StrEnum):
@@ -67,7 +68,9 @@ class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
 
     def as_job_error(self, stage: Stage | None = None) -> JobError:
         """The failed job's error."""
-        message = f"The process that held the model broke the protocol: {self}."
+        message = printable(
+            f"The process that held the model broke the protocol: {self}.", MAX_MESSAGE_LENGTH
+        )
         return JobError(code=ErrorCode.PROTOCOL_VIOLATION, message=message, stage=stage)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -119,10 +120,23 @@ def _read_report(path: Path, claim: Claim) -> Report:
     try:
         report = Report.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ProtocolViolation(f"{path.name} is no report ({where}: {first['type']})") from error
+        raise ProtocolViolation(f"{path.name} is no report ({_first_fault(error)})") from error
     described = (report.config, report.model.sha256, report.dataset.sha256)
     if described != (claim.config, claim.model.sha256, claim.dataset.sha256):
         raise ProtocolViolation(f"{path.name} describes another job")
     return report
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Say where a report is wrong in our own words: a place may be a key that the child chose."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in _report_words())
+    return f"{where}: {first['type']}"
+
+
+@cache
+def _report_words() -> frozenset[str]:
+    """Every field of a report, at any depth."""
+    schema = Report.model_json_schema()
+    parts = (schema, *schema["$defs"].values())
+    return frozenset(name for part in parts for name in part.get("properties", {}))

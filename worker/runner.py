@@ -67,7 +67,7 @@ class Runner:
         attempt, settings = Attempt(self._tools, claim), self._tools.settings
         try:
             attempt.run()
-        except (LeaseLost, SQLAlchemyError):
+        except (LeaseLost, *DATABASE_OUTAGE):
             raise
         except (OSError, StoreError) as outage:
             log.warning("attempt_interrupted", exc_info=True)
@@ -77,5 +77,6 @@ class Runner:
             attempt.release(f"its worker met an outage: {type(outage).__name__}")
             self._tools.shutdown.wait(settings.retry_seconds)
         except Exception:
+            # What Postgres refuses to store is among these: it would refuse it at the next attempt, too.
             log.exception("attempt_broken")
             attempt.fail(_INTERNAL)

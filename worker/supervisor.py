@@ -10,8 +10,8 @@ import structlog
 
 from ladder_jobs.claims import Answer
 from ladder_schema.errors import ErrorCode
-from ladder_schema.jobs import JobError, Stage
-from ladder_schema.protocol import MAX_MESSAGE_LENGTH, Done, Failed, Hello, Progress, Start, Stop, Stopped
+from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
+from ladder_schema.protocol import Done, Failed, Hello, Progress, Start, Stop, Stopped
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
 from worker.process import ChildProcess, Message

@@ -187,6 +187,22 @@ def leave_other_report() -> None:
     say(DONE)
 
 
+def leave_report_with_key(key: str) -> None:
+    start = greet()
+    value = report(start)
+    value["config"] = {**value["config"], key: 1}
+    write_results(start, report=json.dumps(value).encode())
+    say(DONE)
+
+
+def leave_report_with_nul_key() -> None:
+    leave_report_with_key("q\0kkk")
+
+
+def leave_report_with_huge_key() -> None:
+    leave_report_with_key("k" * 3_000_000)
+
+
 def leave_bad_weights() -> None:
     start = greet()
     header = json.dumps({"w": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}).encode()

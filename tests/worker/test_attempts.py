@@ -6,6 +6,7 @@ import re
 import signal
 
 import pytest
+from sqlalchemy import text
 
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.states import EventKind, Outcome
@@ -84,6 +85,8 @@ def test_the_child_says_why_the_job_failed(bench):
         ("leave_nothing", "model.pt is missing"),
         ("leave_symlink", "model.pt is missing or no file"),
         ("leave_other_report", "report.json describes another job"),
+        ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
+        ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_bad_weights", "a tensor outside the file"),
     ],
 )
@@ -91,6 +94,7 @@ def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, compla
     job = bench.run(behaviour)
     assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.PROTOCOL_VIOLATION)
     assert complaint in job.error_message
+    assert len(bench.attempts(job.id)) == 1
     assert job.artifacts == []
     assert bench.child_pids(job.id) == []
 
@@ -238,6 +242,32 @@ def test_an_unreachable_object_store_is_tried_again_and_not_for_ever(bench):
     job = bench.job(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
     assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.FAILED]
+
+
+def test_an_end_that_postgres_refuses_to_store_fails_the_job_at_once(bench):
+    job_id = bench.submit()
+    function = f"refuse_{job_id.hex}"
+    with bench.sessions.begin() as session:
+        session.execute(
+            text(
+                f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION USING ERRCODE = 'untranslatable_character'; END $$"
+            )
+        )
+        session.execute(
+            text(
+                f"CREATE TRIGGER {function} BEFORE INSERT ON artifacts FOR EACH ROW "
+                f"WHEN (NEW.job_id = '{job_id}') EXECUTE FUNCTION {function}()"
+            )
+        )
+    try:
+        bench.runner("succeed").run_queued_jobs(bench.queue)
+    finally:
+        with bench.sessions.begin() as session:
+            session.execute(text(f"DROP FUNCTION {function} CASCADE"))
+    job = bench.job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert len(bench.attempts(job_id)) == 1
 
 
 def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):

@@ -9,8 +9,8 @@ import torch
 from ladder_core.errors import HardeningError, StopRequested
 from ladder_core.pipeline import run_pipeline
 from ladder_schema.errors import ErrorCode
-from ladder_schema.jobs import Stage
-from ladder_schema.protocol import MAX_MESSAGE_LENGTH, Done, Failed, Progress, Start, Stopped
+from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
+from ladder_schema.protocol import Done, Failed, Progress, Start, Stopped
 from worker.child.channel import Channel
 
 _MAX_DETAIL_LENGTH = 200

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
@@ -89,7 +89,11 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    config: JobConfig = Field(description="The configuration with every default filled in.")
+    config: JobConfig | dict[str, JsonValue] = Field(
+        union_mode="left_to_right",
+        description="The configuration with every default filled in; as it was stored, where another version "
+        "of the service did so.",
+    )
     error: JobError | None = None
     artifacts: tuple[ArtifactView, ...] = ()
 

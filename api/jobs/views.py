@@ -5,13 +5,13 @@ import binascii
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import BadRequest
 from ladder_jobs.repository import Position
 from ladder_jobs.states import EventKind
 from ladder_jobs.tables import Event, Job
-from ladder_schema.config import JOB_CONFIG
+from ladder_schema.config import JOB_CONFIG, JobConfig
 from ladder_schema.jobs import ArtifactView, JobError, JobView, Stage
 
 
@@ -45,7 +45,7 @@ def job_view(job: Job) -> JobView:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        config=JOB_CONFIG.validate_python(job.config),
+        config=_config(job),
         error=_error(job),
         artifacts=tuple(
             ArtifactView(
@@ -86,6 +86,14 @@ def position_of(cursor: str) -> Position:
     if position.created_at.tzinfo is None:
         raise BadRequest("The cursor is none of ours: follow `next` of the page before.")
     return position
+
+
+def _config(job: Job) -> JobConfig | dict[str, JsonValue]:
+    """The configuration; what another version of the service stored is shown as it is, not refused."""
+    try:
+        return JOB_CONFIG.validate_python(job.config)
+    except ValidationError:
+        return job.config
 
 
 def _error(job: Job) -> JobError | None:

@@ -4,6 +4,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from posting import assert_problem
+from sqlalchemy import update
+
+from ladder_jobs.tables import Job
+from ladder_schema.config import LadderConfig
+from ladder_schema.jobs import JobPage
 
 
 def test_a_job_tells_its_history(account):
@@ -26,6 +31,25 @@ def test_pages_link_to_the_next(account):
         path, pages = page["next"], pages + 1
     assert seen == ids[::-1]
     assert pages == 3
+
+
+@pytest.mark.parametrize(
+    "stored", [{"schema_version": 0, "method": "ladder"}, {"schema_version": 2, "method": "new", "x": [1]}]
+)
+def test_a_config_of_another_version_is_shown_as_it_was_stored(account, sessions, stored):
+    job_id, other = account.new_job(), account.new_job()
+    with sessions.begin() as session:
+        changes = {"config": stored, "config_version": stored["schema_version"]}
+        session.execute(update(Job).where(Job.id == UUID(job_id)).values(**changes))
+    answer = account.http.get("/jobs")
+    assert answer.status_code == 200
+    shown = {job["id"]: job["config"] for job in answer.json()["items"]}
+    assert shown[job_id] == stored
+    assert account.http.get(f"/jobs/{job_id}").json()["config"] == stored
+    assert account.http.post(f"/jobs/{job_id}/cancel").json()["config"] == stored
+    configs = {str(job.id): job.config for job in JobPage.model_validate_json(answer.content).items}
+    assert configs[job_id] == stored
+    assert isinstance(configs[other], LadderConfig)
 
 
 @pytest.mark.parametrize("cursor", ["x", "é", "AAAA", "MjAyNg", "A" * 150])

@@ -123,14 +123,25 @@ def request_cancel(session: Session, owner_id: UUID, job_id: UUID) -> Job | None
     return job
 
 
-def list_events(session: Session, owner_id: UUID, job_id: UUID) -> list[Event]:
-    """The history of the owner's job, oldest first."""
+def list_events(
+    session: Session, owner_id: UUID, job_id: UUID, *, after: int = 0, limit: int | None = None
+) -> list[Event]:
+    """The history of the owner's job, oldest first.
+
+    Args:
+        session: Of the caller's transaction.
+        owner_id: Whose job it is.
+        job_id: Which job.
+        after: Id of the event before the first; 0 starts at the beginning.
+        limit: How many at most; None for all.
+    """
     return list(
         session.scalars(
             select(Event)
             .join(Job, Job.id == Event.job_id)
-            .where(Job.id == job_id, Job.owner_id == owner_id)
+            .where(Job.id == job_id, Job.owner_id == owner_id, Event.id > after)
             .order_by(Event.id)
+            .limit(limit)
         )
     )
 

@@ -9,7 +9,7 @@ from api.errors import documented
 from api.intake.multipart import boundary_of
 from api.jobs import service
 from api.jobs.downloads import prefers_html, serve
-from api.jobs.views import EventList
+from api.jobs.views import EventPage
 from api.security import Authenticated
 from api.services import Use
 from ladder_jobs.wakeups import send_wakeup
@@ -127,10 +127,20 @@ def get_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
     return service.get(services, caller, job_id)
 
 
-@router.get("/{job_id}/events", summary="A job's history", responses=documented(errors.NotFound))
-def list_events(services: Use, caller: Authenticated, job_id: JobId) -> EventList:
-    """What happened to the job so far, oldest first."""
-    return EventList(items=service.events(services, caller, job_id))
+@router.get(
+    "/{job_id}/events", summary="A job's history", responses=documented(errors.NotFound, errors.Invalid)
+)
+def list_events(
+    services: Use,
+    caller: Authenticated,
+    job_id: JobId,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Events on a page.")] = 100,
+    after: Annotated[
+        int, Query(ge=0, lt=2**63, description="Where to go on; `next` of the page before has it.")
+    ] = 0,
+) -> EventPage:
+    """What happened to the job so far, oldest first. Follow `next` for what came later."""
+    return service.events(services, caller, job_id, after=after, limit=limit)
 
 
 @router.post(

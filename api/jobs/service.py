@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api.errors import Conflict, NotFound
 from api.intake.submission import Submission
-from api.jobs.views import EventView, cursor_after, event_view, job_view, position_of
+from api.jobs.views import EventPage, cursor_after, event_view, job_view, position_of
 from api.services import Services
 from ladder_jobs import repository
 from ladder_jobs.keys import Caller
@@ -103,17 +103,22 @@ def cancel(services: Services, caller: Caller, job_id: str) -> JobView:
     return job_view(job)
 
 
-def events(services: Services, caller: Caller, job_id: str) -> tuple[EventView, ...]:
-    """A job's history.
+def events(services: Services, caller: Caller, job_id: str, *, after: int, limit: int) -> EventPage:
+    """Some of a job's history, oldest first.
 
     Raises:
         NotFound: The caller has no such job.
     """
     with services.sessions() as session:
-        found = repository.list_events(session, caller.id, parse_id(job_id))
-    if not found:  # every job has at least the event of its creation
-        raise _unknown(job_id)
-    return tuple(event_view(event) for event in found)
+        found = repository.list_events(session, caller.id, parse_id(job_id), after=after, limit=limit + 1)
+    if not found:  # past the last event, or no job of the caller's
+        _find(services, caller, job_id)
+    shown = found[:limit]
+    more = len(found) > limit
+    return EventPage(
+        items=tuple(event_view(event) for event in shown),
+        next=f"/jobs/{job_id}/events?limit={limit}&after={shown[-1].id}" if more else None,
+    )
 
 
 def artifact(services: Services, caller: Caller, job_id: str, name: ArtifactName) -> Artifact:

@@ -27,12 +27,13 @@ class EventView(BaseModel):
     data: dict[str, str] = Field(description="Whatever more there is to say.")
 
 
-class EventList(BaseModel):
-    """A job's history, oldest first."""
+class EventPage(BaseModel):
+    """One page of a job's history, oldest first."""
 
     model_config = ConfigDict(frozen=True)
 
     items: tuple[EventView, ...]
+    next: str | None = Field(None, description="Path of the next page; null on the last.")
 
 
 def job_view(job: Job) -> JobView:

@@ -22,6 +22,23 @@ def test_a_job_tells_its_history(account):
     assert [event["kind"] for event in events] == ["created", "claimed", "succeeded"]
 
 
+def test_a_history_is_paged(account):
+    job_id = account.new_job()
+    account.succeed(account.claim())
+    path, kinds, sizes = f"/jobs/{job_id}/events?limit=2", [], []
+    while path:
+        page = account.http.get(path).json()
+        kinds += [event["kind"] for event in page["items"]]
+        sizes.append(len(page["items"]))
+        path = page["next"]
+    assert (kinds, sizes) == (["created", "claimed", "succeeded"], [2, 1])
+    past = account.http.get(f"/jobs/{job_id}/events", params={"after": 2**63 - 1})
+    assert past.json() == {"items": [], "next": None}
+    assert_problem(account.http.get(f"/jobs/{uuid4()}/events?after=1"), 404)
+    for query in ("limit=0", "limit=1001", "after=-1", "after=9223372036854775808", "after=x"):
+        assert_problem(account.http.get(f"/jobs/{job_id}/events?{query}"), 422)
+
+
 def test_pages_link_to_the_next(account):
     ids = [account.new_job() for _ in range(5)]
     seen, path, pages = [], "/jobs?limit=2", 0

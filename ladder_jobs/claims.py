@@ -171,12 +171,14 @@ def heartbeat(session: Session, claim: Claim, *, lease_seconds: float) -> Answer
 
 
 def record_progress(session: Session, claim: Claim, stage: Stage, progress: float) -> None:
-    """Say where the job stands; a stage's beginning is also an event.
+    """Say where the job stands; a stage's beginning is also an event, and one that is over changes nothing.
 
     Raises:
         LeaseLost: The job is no longer this worker's.
     """
     job = _hold(session, claim)
+    if job.stage is not None and stage.precedes(job.stage):
+        return
     begins = job.stage is not stage
     job.stage, job.progress = stage, progress
     if begins:

@@ -44,6 +44,13 @@ class Stage(StrEnum):
     EVALUATE = "evaluate"
     REPORT = "report"
 
+    def precedes(self, other: "Stage") -> bool:
+        """Whether this stage comes before another."""
+        return _ORDER[self] < _ORDER[other]
+
+
+_ORDER = {stage: place for place, stage in enumerate(Stage)}
+
 
 class ArtifactName(StrEnum):
     """What a finished job offers for download."""

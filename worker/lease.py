@@ -31,7 +31,7 @@ class Lease:
         self._lease_seconds = settings.lease_seconds
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._lock = threading.Lock()
-        self._pending: list[tuple[Stage, float]] = []
+        self._pending: dict[Stage, float] = {}
         self._stage: Stage | None = None
         self._answer = Answer.CANCEL if claim.cancel_requested else Answer.GO_ON
         self._closing = False
@@ -66,9 +66,7 @@ class Lease:
     def report(self, stage: Stage, progress: float) -> None:
         """Note where the job stands: a new stage is written at once, all else with the next heartbeat."""
         with self._lock:
-            if self._pending and self._pending[-1][0] is stage:
-                self._pending.pop()
-            self._pending.append((stage, progress))
+            self._pending[stage] = progress
             is_new_stage, self._stage = stage is not self._stage, stage
         if is_new_stage:
             self._wake.set()
@@ -81,18 +79,18 @@ class Lease:
 
     def _beat(self) -> None:
         with self._lock:
-            reports, self._pending = self._pending, []
+            reports, self._pending = self._pending, {}
         try:
             with self._sessions.begin() as session:
                 answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
                 if answer is not Answer.LOST:
-                    for stage, progress in reports:
+                    for stage, progress in reports.items():
                         claims.record_progress(session, self._claim, stage, progress)
         except LeaseLost:
             answer = Answer.LOST
         except SQLAlchemyError as error:
             log.warning("heartbeat_failed", job=str(self._claim.job_id), error=type(error).__name__)
             with self._lock:
-                self._pending = [*reports, *self._pending]
+                self._pending = {**reports, **self._pending}
             return
         self._answer = answer

@@ -86,6 +86,8 @@ class Supervisor:
             raise ProtocolViolation("a message after the last one")
         match message:
             case Progress(stage=stage, progress=progress):
+                if self._stage is not None and stage.precedes(self._stage):
+                    raise ProtocolViolation(f"{stage} after {self._stage}")
                 self._stage = stage
                 self._lease.report(stage, progress)
             case Stopped() if self._cause is None:

@@ -107,10 +107,11 @@ def test_heartbeats_renew_the_lease_and_hear_of_a_cancel(jobs, alice):
     assert jobs.do(heartbeat, claim, lease_seconds=60) is Answer.CANCEL
 
 
-def test_a_new_stage_is_an_event_and_progress_within_it_is_not(jobs, alice, sessions):
+def test_a_new_stage_is_an_event_and_neither_progress_within_it_nor_a_past_one_is(jobs, alice, sessions):
     job_id = jobs.queue(alice)
     claim = jobs.claimed()
-    for stage, progress in [(Stage.VALIDATE, 0.1), (Stage.VALIDATE, 0.2), (Stage.LATENTS, 0.3)]:
+    told = [(Stage.VALIDATE, 0.1), (Stage.VALIDATE, 0.2), (Stage.LATENTS, 0.3), (Stage.VALIDATE, 0.4)]
+    for stage, progress in told:
         jobs.do(record_progress, claim, stage, progress)
     row = jobs.row(job_id)
     assert (row.stage, row.progress) == (Stage.LATENTS, 0.3)

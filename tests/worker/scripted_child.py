@@ -153,6 +153,14 @@ def flood() -> None:
         progress("validate", 0.1)
 
 
+def go_back_and_forth() -> None:
+    greet()
+    while True:
+        progress("validate", 0.1)
+        progress("latents", 0.1)
+        time.sleep(0.02)
+
+
 def skip_greeting() -> None:
     progress("validate", 0.1)
     signal.pause()

@@ -79,6 +79,7 @@ def test_the_child_says_why_the_job_failed(bench):
         ("babble", "a line that is no message"),
         ("never_end_a_line", "a line of more than 65536 bytes"),
         ("flood", "too many messages"),
+        ("go_back_and_forth", "validate after latents"),
         ("skip_greeting", "a greeting that is missing"),
         ("speak_after_the_end", "a message after the last one"),
         ("blame_the_worker", "it blames worker_lost"),

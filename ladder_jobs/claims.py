@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
+from pydantic import ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
@@ -39,6 +40,13 @@ __all__ = [
     "settle_succeeded",
     "sweep",
 ]
+
+_UNREADABLE = JobError(
+    code=ErrorCode.INTERNAL,
+    message="The job's stored configuration can no longer be read. "
+    "This is a fault of the service, not of the upload; post the job again.",
+    stage=None,
+)
 
 
 class LeaseLost(Exception):  # noqa: N818 - an event to act on, not an error
@@ -84,13 +92,14 @@ class Claim:
     config: JobConfig
     model: UploadRef
     dataset: UploadRef
-    cancel_requested: bool
 
 
 def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
     """Take the best queued job: highest priority, then the owner with fewest jobs running, then the oldest.
 
-    Jobs whose configuration another version of the schema wrote are left to workers that can read it.
+    Jobs whose configuration another version of the schema wrote are left to workers that can read it. A job
+    whose configuration says it is of this version and still cannot be read fails here: left in its queue, it
+    would be the best one for ever.
 
     Args:
         session: The caller's transaction.
@@ -101,6 +110,29 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
     Returns:
         The claim, or None when nothing is queued.
     """
+    while (
+        job := _take_best(
+            session, queue=queue, worker=worker, token=(token := uuid4()), lease_seconds=lease_seconds
+        )
+    ) is not None:
+        try:
+            config = JOB_CONFIG.validate_python(job.config)
+        except ValidationError:
+            move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=_UNREADABLE)
+            session.flush()
+            continue
+        return Claim(
+            job_id=job.id,
+            attempt=job.attempt,
+            token=token,
+            config=config,
+            model=_reference(job.model_upload),
+            dataset=_reference(job.dataset_upload),
+        )
+    return None
+
+
+def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_seconds: float) -> Job | None:
     candidate, leased = aliased(Job), aliased(Job)
     # Counted once for all owners, so that a long queue does not count again for each of its jobs.
     load = (
@@ -127,13 +159,13 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
         .with_for_update(of=candidate, skip_locked=True)
         .scalar_subquery()
     )
-    taken = session.scalar(
+    job = session.scalar(
         update(Job)
         .where(Job.id == best)
         .values(
             status=JobStatus.RUNNING,
             attempt=Job.attempt + 1,
-            token=uuid4(),
+            token=token,
             worker=worker,
             started_at=func.coalesce(Job.started_at, func.now()),
             lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
@@ -141,19 +173,11 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    if taken is None or taken.token is None:
+    if job is None:
         return None
-    session.add(Attempt(job_id=taken.id, number=taken.attempt, token=taken.token, worker=worker))
-    record(session, taken, EventKind.CLAIMED)
-    return Claim(
-        job_id=taken.id,
-        attempt=taken.attempt,
-        token=taken.token,
-        config=JOB_CONFIG.validate_python(taken.config),
-        model=_reference(taken.model_upload),
-        dataset=_reference(taken.dataset_upload),
-        cancel_requested=taken.cancel_requested_at is not None,
-    )
+    session.add(Attempt(job_id=job.id, number=job.attempt, token=token, worker=worker))
+    record(session, job, EventKind.CLAIMED)
+    return job
 
 
 def heartbeat(session: Session, claim: Claim, *, lease_seconds: float) -> Answer:

@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 from ladder_jobs.moves import move
 from ladder_jobs.states import LEASED_STATUSES, Outcome
 from ladder_jobs.tables import Job
+from ladder_schema.config import SCHEMA_VERSION
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How many jobs a sweep moved where, and the queues in which jobs wait."""
+    """How many jobs a sweep moved where, and the queues in which jobs wait that can be claimed."""
 
     requeued: int
     failed: int
@@ -40,7 +41,12 @@ def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
     ).all()
     ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
-    waiting = session.scalars(select(Job.queue).where(Job.status == JobStatus.QUEUED).distinct())
+    # Only jobs that a worker of this version can claim: it would be woken for the others at every sweep.
+    waiting = session.scalars(
+        select(Job.queue)
+        .where(Job.status == JobStatus.QUEUED, Job.config_version == SCHEMA_VERSION)
+        .distinct()
+    )
     return SweepResult(
         requeued=ended.count(JobStatus.QUEUED),
         failed=ended.count(JobStatus.FAILED),

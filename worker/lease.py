@@ -33,7 +33,7 @@ class Lease:
         self._lock = threading.Lock()
         self._pending: dict[Stage, float] = {}
         self._stage: Stage | None = None
-        self._answer = Answer.CANCEL if claim.cancel_requested else Answer.GO_ON
+        self._answer = Answer.GO_ON
         self._closing = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_closed, name=f"lease-{claim.job_id}")

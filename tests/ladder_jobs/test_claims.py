@@ -35,7 +35,7 @@ def test_a_claim_says_what_the_worker_needs(jobs, alice):
     job_id = jobs.queue(alice, preset="quick", seed=7)
     claim = jobs.claimed(worker="w9")
     row = jobs.row(job_id)
-    assert (claim.job_id, claim.attempt, claim.cancel_requested) == (job_id, 1, False)
+    assert (claim.job_id, claim.attempt) == (job_id, 1)
     assert claim.config.seed == 7
     assert claim.model.filename == "model.bin"
     assert claim.dataset.key.startswith(f"uploads/{alice}/")
@@ -95,6 +95,19 @@ def test_a_configuration_of_another_version_is_left_alone(jobs, alice, sessions)
         session.execute(update(Job).values(config_version=SCHEMA_VERSION + 1))
     assert jobs.claim() is None
     assert jobs.row(job_id).status is JobStatus.QUEUED
+
+
+def test_a_configuration_that_cannot_be_read_fails_its_job_and_stops_nobody(jobs, alice, sessions):
+    broken, sound = jobs.queue(alice, queue="gpu", priority=1), jobs.queue(alice)
+    with sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == broken).values(config={"method": "gone"}))
+    assert jobs.claimed().job_id == sound
+    row = jobs.row(broken)
+    assert (row.status, row.error_code, row.token) == (JobStatus.FAILED, ErrorCode.INTERNAL, None)
+    assert "configuration can no longer be read" in row.error_message
+    with sessions() as session:
+        assert session.get_one(Attempt, (broken, 1)).outcome is Outcome.FAILED
+    assert jobs.claim() is None
 
 
 def test_heartbeats_renew_the_lease_and_hear_of_a_cancel(jobs, alice):

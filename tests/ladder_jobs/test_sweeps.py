@@ -10,6 +10,7 @@ from ladder_jobs.claims import Answer, heartbeat, release, sweep
 from ladder_jobs.repository import request_cancel
 from ladder_jobs.states import Outcome
 from ladder_jobs.tables import Attempt, Job
+from ladder_schema.config import SCHEMA_VERSION
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 
@@ -81,6 +82,13 @@ def test_only_queues_with_waiting_jobs_are_woken(jobs, alice):
     assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"cpu", "gpu"}
     jobs.claimed(queue="cpu")
     assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"gpu"}
+
+
+def test_nobody_is_woken_for_jobs_of_another_version(jobs, alice, sessions):
+    jobs.queue(alice)
+    with sessions.begin() as session:
+        session.execute(update(Job).values(config_version=SCHEMA_VERSION + 1))
+    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == frozenset()
 
 
 def test_sweeps_at_once_end_each_lease_once(jobs, alice):

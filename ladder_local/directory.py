@@ -5,12 +5,18 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from ladder_local.errors import DataDirectoryInUseError, DataDirectoryUnreachableError, PortTakenError
+from ladder_local.errors import (
+    DataDirectoryForeignError,
+    DataDirectoryInUseError,
+    DataDirectoryUnreachableError,
+    PortTakenError,
+)
 
 LOOPBACK = "127.0.0.1"
 
@@ -26,7 +32,8 @@ class DataDirectory:
     thing as a stale lock; our children hold it too, so a start after a crash waits for them to be gone.
 
     Args:
-        path: Made when missing.
+        path: Made when missing. One that exists must be empty or a stack's, and keeps its mode; only an empty
+            one that nobody but root may enter is opened, as if root had made it here.
         patience: Seconds to wait for the children of a stack that died.
     """
 
@@ -38,11 +45,9 @@ class DataDirectory:
 
     def __enter__(self) -> Self:
         try:
-            # An account that a server drops to must pass through on the way to its own directory.
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            self.logs.mkdir(mode=0o700, exist_ok=True)
+            self._take()
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DataDirectoryUnreachableError(
                 f"cannot write to {self.path}: {error.strerror}; choose another with --data-dir"
@@ -84,6 +89,29 @@ class DataDirectory:
             return free_port(host)
 
         return int(str(self._remembered("ports.json", name, choose)))
+
+    def _take(self) -> None:
+        """Make the directory, or make sure that it is ours to use."""
+        # An account that a server drops to must pass through on the way to its own directory.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            if self._is_ours():
+                return
+            if any(self.path.iterdir()):
+                raise DataDirectoryForeignError(
+                    f"{self.path} holds something else than a stack's data; choose another --data-dir, "
+                    "for example a new directory in it"
+                ) from None
+            status = self.path.stat()
+            if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
+                return
+        self.path.chmod(mode)
+
+    def _is_ours(self) -> bool:
+        return any((self.path / name).is_file() for name in ("lock", "secrets.json"))
 
     def _remembered(self, file: str, name: str, choose: Callable[[object], object]) -> object:
         path = self.path / file

@@ -3,6 +3,7 @@
 LocalStackError
   - DataDirectoryInUseError
   - DataDirectoryUnreachableError
+  - DataDirectoryForeignError
   - PortTakenError
   - ServerMissingError
   - ProcessFailedError
@@ -19,6 +20,10 @@ class DataDirectoryInUseError(LocalStackError):
 
 class DataDirectoryUnreachableError(LocalStackError):
     """The data directory cannot be made, or an account that must work in it cannot enter it."""
+
+
+class DataDirectoryForeignError(LocalStackError):
+    """The directory belongs to something else: it holds files, and none of them is a stack's."""
 
 
 class PortTakenError(LocalStackError):

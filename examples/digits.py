@@ -59,6 +59,7 @@ def make(directory: Path) -> tuple[Path, Path]:
     """Write the model as TorchScript and the dataset as npz; return their paths."""
     x_train, x_test, y_train, y_test = load_split()
     model = train(x_train, y_train)
+    directory.mkdir(parents=True, exist_ok=True)
     model_path, dataset_path = directory / "digits.pt", directory / "digits.npz"
     torch.jit.trace(model, torch.zeros(1, 1, 8, 8)).save(str(model_path))
     np.savez_compressed(dataset_path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)

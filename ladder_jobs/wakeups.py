@@ -4,6 +4,9 @@ Postgres owns the jobs, so a wake-up may be lost, doubled or late without harm: 
 is queued, and housekeeping wakes again wherever jobs wait.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -52,9 +55,10 @@ def send_wakeup(app: Celery, queue: str) -> bool:
         Whether the broker took the message. If not, housekeeping will send another.
     """
     try:
-        app.send_task(
-            WORK_TASK, args=(queue,), queue=task_queue(queue), expires=_EXPIRES_SECONDS, retry=False
-        )
+        with _translated(app):
+            app.send_task(
+                WORK_TASK, args=(queue,), queue=task_queue(queue), expires=_EXPIRES_SECONDS, retry=False
+            )
     except OperationalError as error:
         log.warning("wake-up not sent", queue=queue, error=str(error))
         return False
@@ -67,7 +71,7 @@ def wakeup_waits(app: Celery, queue: str) -> bool:
     Raises:
         kombu.exceptions.OperationalError: The broker cannot be reached.
     """
-    with app.connection_for_write() as connection:
+    with _translated(app), app.connection_for_write() as connection:
         declared = connection.default_channel.queue_declare(task_queue(queue), passive=False)
     return bool(declared.message_count)
 
@@ -80,3 +84,17 @@ def ping_broker(app: Celery) -> None:
     """
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=0, timeout=2.0)
+
+
+@contextmanager
+def _translated(app: Celery) -> Iterator[None]:
+    """Make one kind of error of all a broker can do to us.
+
+    Kombu translates what fails while a connection is made; what fails afterwards comes out as the client
+    library raised it.
+    """
+    transport = app.connection_for_write()  # not opened: it is asked for the names of its errors
+    try:
+        yield
+    except (*transport.connection_errors, *transport.channel_errors) as error:
+        raise OperationalError(str(error)) from error

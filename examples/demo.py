@@ -23,7 +23,7 @@ from ladder_schema.report import Accuracy, Report
 
 CONFIG = {"method": "ladder", "preset": "quick", "threat_model": {"epsilon": 0.1}}
 SETTINGS = {"white_box": "white box", "transfer": "transferred"}
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # what is printed may hold brackets of its own
 
 
 def main() -> int:
@@ -38,7 +38,8 @@ def main() -> int:
     try:
         run(directory, results)
     except (ClientError, LocalStackError) as error:
-        console.print(f"[red]{error}[/red]\nThe logs are in {directory}/logs.", soft_wrap=True)
+        console.print(str(error), style="red", soft_wrap=True)
+        console.print(f"The logs are in {directory}/logs.", soft_wrap=True)
         return 1
     shutil.rmtree(directory)
     return 0

@@ -12,6 +12,7 @@ from ladder_client.errors import (
     RejectedError,
     ServerFaultError,
     UnauthorizedError,
+    UnexpectedAnswerError,
     UnreachableError,
     WaitTimeoutError,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "RejectedError",
     "ServerFaultError",
     "UnauthorizedError",
+    "UnexpectedAnswerError",
     "UnreachableError",
     "WaitTimeoutError",
 ]

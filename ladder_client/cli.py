@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -59,12 +59,11 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
 ) -> None:
     """List your jobs, newest first."""
-    table = Table("id", "status", "stage", "progress", "posted")
+    table = Table("id", "status", "stage", "progress", "posted (UTC)")
     with _client(url, api_key) as client:
         for _, job in zip(range(limit), client.list(page_size=min(limit, 100)), strict=False):
-            table.add_row(
-                str(job.id), job.status, job.stage or "", f"{job.progress:.0%}", f"{job.created_at:%F %T}"
-            )
+            posted = job.created_at.astimezone(UTC)
+            table.add_row(str(job.id), job.status, job.stage or "", f"{job.progress:.0%}", f"{posted:%F %T}")
     console.print(table)
 
 
@@ -134,7 +133,7 @@ def _client(url: str, api_key: str) -> Iterator[Client]:
     try:
         with Client(url, api_key) as client:
             yield client
-    except (ClientError, ValidationError, OSError) as error:
+    except (ClientError, OSError) as error:
         raise _failure(str(error)) from error
 
 

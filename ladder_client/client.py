@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from ladder_client import downloads
 from ladder_client.errors import (
@@ -16,6 +17,7 @@ from ladder_client.errors import (
     JobCancelled,
     JobFailed,
     NotFoundError,
+    UnexpectedAnswerError,
     UnreachableError,
     WaitTimeoutError,
 )
@@ -26,6 +28,8 @@ from ladder_schema.jobs import ArtifactName, ArtifactView, JobPage, JobStatus, J
 _TIMEOUT = httpx.Timeout(connect=10.0, read=300.0, write=300.0, pool=10.0)
 _FIRST_POLL = 0.2
 _LONGEST_POLL = 2.0
+
+View = TypeVar("View", bound=BaseModel)
 
 FILE_NAMES = {
     ArtifactName.MODEL: "model.pt",
@@ -63,12 +67,13 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._patience = patience
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=_TIMEOUT,
-            transport=transport,
-        )
+        with _translated():
+            self._http = httpx.Client(
+                base_url=base_url,
+                headers={"Authorization": f"Bearer {api_key}"},
+                timeout=_TIMEOUT,
+                transport=transport,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +108,7 @@ class Client:
                 }
                 return self._http.post("jobs", data=form, files=files, headers=headers)
 
-        return JobView.model_validate_json(self._persist(post).content)
+        return _read(JobView, self._persist(post))
 
     def get(self, job_id: UUID) -> JobView:
         """The job as it stands.
@@ -111,13 +116,13 @@ class Client:
         Raises:
             NotFoundError: There is none of yours with this id.
         """
-        return JobView.model_validate_json(self._get(f"jobs/{job_id}").content)
+        return _read(JobView, self._get(f"jobs/{job_id}"))
 
     def list(self, page_size: int = 50) -> Iterator[JobView]:
         """Your jobs, newest first; pages are fetched as they are needed."""
         path: str | None = f"jobs?limit={page_size}"
         while path:
-            page = JobPage.model_validate_json(self._get(path).content)
+            page = _read(JobPage, self._get(path))
             yield from page.items
             path = page.next and downloads.relative(page.next)
 
@@ -127,8 +132,7 @@ class Client:
         Raises:
             RejectedError: It is final already.
         """
-        answer = self._persist(lambda: self._http.post(f"jobs/{job_id}/cancel"))
-        return JobView.model_validate_json(answer.content)
+        return _read(JobView, self._persist(lambda: self._http.post(f"jobs/{job_id}/cancel")))
 
     def wait(
         self,
@@ -218,6 +222,20 @@ def _translated() -> Iterator[None]:
         raise ApiError.of(fault.response) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UnreachableError(str(error)) from error
+
+
+def _read(view: type[View], response: httpx.Response) -> View:
+    """What an answer says."""
+    try:
+        return view.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the answer"
+        raise UnexpectedAnswerError(
+            f"{response.request.method} {response.url} answered with something else than a {view.__name__} "
+            f"of this client's version ({where}: {first['msg']}). Is the URL the service's, and the client "
+            "as new as the service?"
+        ) from error
 
 
 def _succeeded(job: JobView) -> JobView:

@@ -44,9 +44,12 @@ def relative(href: str) -> str:
     """A path of the API, relative to the client's base URL.
 
     Raises:
-        CorruptedDownloadError: It leads to another host, who must not be sent the key.
+        CorruptedDownloadError: It is no path, or leads to another host, who must not be sent the key.
     """
-    parts = urlsplit(href)
+    try:
+        parts = urlsplit(href)
+    except ValueError as error:
+        raise CorruptedDownloadError(f"the service refers to something that is no path: {href}") from error
     if parts.scheme or parts.netloc:
         raise CorruptedDownloadError(f"the service refers to another host: {href}")
     return href.lstrip("/")

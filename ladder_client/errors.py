@@ -2,6 +2,7 @@
 
 ClientError
   - UnreachableError            no answer from the service
+  - UnexpectedAnswerError       an answer this client cannot read: a proxy's page, or a newer service's
   - ApiError                    an answer that says no, as RFC 9457 problem+json
       - UnauthorizedError       401: the key is missing, unknown or revoked
       - NotFoundError           404: no such job of yours, or it has no such result
@@ -27,6 +28,10 @@ class ClientError(Exception):
 
 class UnreachableError(ClientError):
     """The service did not answer, or not in HTTP."""
+
+
+class UnexpectedAnswerError(ClientError):
+    """The answer is none of those this client knows: something else answered, or a newer service did."""
 
 
 class ApiError(ClientError):

@@ -18,6 +18,7 @@ from ladder_client import (
     RejectedError,
     ServerFaultError,
     UnauthorizedError,
+    UnexpectedAnswerError,
     UnreachableError,
     WaitTimeoutError,
 )
@@ -174,6 +175,36 @@ def test_a_url_without_http_is_refused_at_once() -> None:
         client.get(JOB)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html="<html>a proxy's page</html>"),
+        httpx.Response(200, content=b"\xff\xfe"),
+        httpx.Response(200, json=job("paused")),
+        httpx.Response(200, json=job("succeeded", artifacts=[artifact(b"x", name="certificate")])),
+        httpx.Response(200, json=job("failed", error={"code": "bad_moon", "message": "Wait."})),
+    ],
+    ids=["a page", "no text", "a new status", "a new result", "a new error"],
+)
+def test_an_answer_that_cannot_be_read_says_so(answer: httpx.Response, files: tuple[Path, Path]) -> None:
+    for ask in (
+        lambda client: client.get(JOB),
+        lambda client: client.cancel(JOB),
+        lambda client: client.wait(JOB),
+        lambda client: client.submit(*files),
+        lambda client: next(client.list()),
+    ):
+        client, _ = scripted(answer)
+        with pytest.raises(UnexpectedAnswerError, match="as new as the service"):
+            ask(client)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://host:port"])
+def test_a_garbled_url_is_refused_at_once(url: str) -> None:
+    with pytest.raises(UnreachableError):
+        Client(url, "key")
+
+
 def test_listing_follows_the_pages() -> None:
     client, requests = scripted(
         httpx.Response(200, json={"items": [job()], "next": "/jobs?after=x&limit=1"}),
@@ -220,6 +251,13 @@ def test_a_corrupted_download_leaves_no_file(arrived: bytes, tmp_path: Path) -> 
     with pytest.raises(CorruptedDownloadError):
         client.download(JOB, ArtifactName.MODEL, tmp_path / "model.pt")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_garbled_path_of_a_result_is_refused(tmp_path: Path) -> None:
+    listed = artifact(b"hardened", href="//[")
+    client, _ = scripted(httpx.Response(200, json=job("succeeded", artifacts=[listed])))
+    with pytest.raises(CorruptedDownloadError, match="no path"):
+        client.download(JOB, ArtifactName.MODEL, tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("href", ["http://elsewhere/model", "//elsewhere/model"])

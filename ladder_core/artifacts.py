@@ -4,7 +4,9 @@ import base64
 import csv
 import io
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from ladder_core._torchvision import torchvision
 from ladder_core.classifier import Classifier
 from ladder_schema.report import MAX_THUMBNAIL_SIDE, GalleryItem, Thumbnail
 
 GALLERY_SIZE = 24
+_GRID_COLUMNS, _GRID_ROWS = 12, 8
 # Zip members get a fixed date: the same run gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -32,24 +36,38 @@ class ExampleSet:
         originals: (n, C, H, W) float32 in [0, 1].
         adversarial: (n, C, H, W) float32 in [0, 1].
         labels: (n,) true classes.
-        rho: (n,) relative steps; None where the method has none.
-        targets: (n,) classes moved towards; None where the attack is untargeted.
         predicted_original: (n,) original model on the original images.
         predicted_adversarial: (n,) original model on the adversarial images.
-        predicted_hardened: (n,) hardened model on the adversarial images.
+        hardened_original: (n,) hardened model on the original images.
+        hardened_adversarial: (n,) hardened model on the adversarial images.
+        rho: (n,) relative steps; None where the method has none.
+        targets: (n,) classes moved towards; None where the attack is untargeted.
     """
 
     originals: Tensor
     adversarial: Tensor
     labels: Tensor
-    rho: Tensor | None
-    targets: Tensor | None
     predicted_original: Tensor
     predicted_adversarial: Tensor
-    predicted_hardened: Tensor
+    hardened_original: Tensor
+    hardened_adversarial: Tensor
+    rho: Tensor | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def concatenate(parts: Sequence[ExampleSet], image_shape: tuple[int, int, int]) -> ExampleSet:
+    """Join example sets; of no parts, make the empty set of images of a shape."""
+    if not parts:
+        images, classes = torch.empty(0, *image_shape), torch.empty(0, dtype=torch.int64)
+        return ExampleSet(images, images, classes, classes, classes, classes, classes)
+    columns: list[Any] = []
+    for column in fields(ExampleSet):
+        values = [getattr(part, column.name) for part in parts]
+        columns.append(None if values[0] is None else torch.cat(values))
+    return ExampleSet(*columns)
 
 
 def save_weights(model: Classifier, path: Path) -> None:
@@ -64,7 +82,7 @@ def to_uint8(images: Tensor) -> npt.NDArray[Any]:
 
 
 def save_examples(examples: ExampleSet, path: Path) -> None:
-    """Write a zip of PNG pairs, ``index.csv`` and ``examples.npz`` with the exact float images.
+    """Write a zip of PNG pairs, an overview, ``index.csv`` and ``examples.npz`` with the exact float images.
 
     PNGs are rounded to 8 bits, which can undo a narrow attack; the npz holds what was measured.
     """
@@ -73,6 +91,8 @@ def save_examples(examples: ExampleSet, path: Path) -> None:
         for number, (clean, attacked) in enumerate(zip(originals, adversarial, strict=True)):
             _write(archive, f"images/{number:05d}-original.png", _png(clean))
             _write(archive, f"images/{number:05d}-adversarial.png", _png(attacked))
+        if len(examples):
+            _write(archive, "overview.png", _overview(examples))
         _write(archive, "index.csv", _index(examples).encode())
         _write(archive, "examples.npz", _arrays(examples))
 
@@ -87,6 +107,20 @@ def _png(pixels: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def _overview(examples: ExampleSet) -> bytes:
+    """Return a grid of the first pairs, each original above its adversarial image."""
+    pairs = zip(
+        torch.split(examples.originals, _GRID_COLUMNS),
+        torch.split(examples.adversarial, _GRID_COLUMNS),
+        strict=True,
+    )
+    shown = [images for pair in islice(pairs, _GRID_ROWS) for images in pair]
+    blank = [torch.ones(_GRID_COLUMNS - len(images), *images.shape[1:]) for images in shown]
+    tiles = torch.cat([part for pair in zip(shown, blank, strict=True) for part in pair])
+    grid = torchvision.utils.make_grid(tiles, nrow=_GRID_COLUMNS, padding=1, pad_value=1.0)
+    return _png(to_uint8(grid[None])[0])
+
+
 def _columns(examples: ExampleSet) -> dict[str, npt.NDArray[Any]]:
     columns = {
         "label": examples.labels,
@@ -94,7 +128,8 @@ def _columns(examples: ExampleSet) -> dict[str, npt.NDArray[Any]]:
         "rho": examples.rho,
         "predicted_original": examples.predicted_original,
         "predicted_adversarial": examples.predicted_adversarial,
-        "predicted_hardened": examples.predicted_hardened,
+        "hardened_original": examples.hardened_original,
+        "hardened_adversarial": examples.hardened_adversarial,
     }
     return {name: column.numpy() for name, column in columns.items() if column is not None}
 
@@ -131,7 +166,7 @@ def gallery(examples: ExampleSet) -> tuple[GalleryItem, ...]:
             rho=float(examples.rho[i]) if examples.rho is not None else None,
             predicted_original=int(examples.predicted_original[i]),
             predicted_adversarial=int(examples.predicted_adversarial[i]),
-            predicted_hardened=int(examples.predicted_hardened[i]),
+            predicted_hardened=int(examples.hardened_adversarial[i]),
         )
         for i in chosen
     )

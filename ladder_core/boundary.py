@@ -9,14 +9,18 @@ direction as it was and keeps ``beta * z`` on the scale of z.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ladder_core.datasets.base import Indices
+from ladder_core.seeding import torch_stream
 from ladder_schema.config import BoundaryConfig
 
 HELD_OUT_SHARE = 0.33
@@ -38,7 +42,8 @@ class Boundaries:
         bias: (P, D), the convolution's bias.
         normal: (P, D), the SVM's weight; it points towards the pair's second class.
         offset: (P,), the SVM's bias.
-        held_out_accuracy: (P,), on latents the SVM was not trained on.
+        held_out_accuracy: (P,), on latents the SVM was not trained on, the mean of both classes' shares; not
+            a number where there were none.
     """
 
     pairs: Tensor
@@ -56,11 +61,6 @@ class Boundaries:
             latents[None] / self.scale, [m[pair : pair + 1] for m in self.maps], self.bias[pair, None]
         )[0]
 
-    def decision(self, latents: Tensor, pair: int) -> Tensor:
-        """Return the SVM's (B,) signed score; positive says the pair's second class."""
-        attended = self.attention(latents, pair) * latents / self.scale
-        return attended @ self.normal[pair] + self.offset[pair]
-
     def directions(self, latents: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
         """Return the unit vectors along ``beta * d`` that lead from the source's side to the target's.
 
@@ -73,15 +73,60 @@ class Boundaries:
             (B, D) of unit length; rows whose pair was not built are zero.
         """
         rows = self.index[sources, targets]
+        # One sort, one wait for the device, then each pair's samples lie together.
+        order = torch.argsort(rows, stable=True)
+        built, counts = torch.unique_consecutive(rows[order], return_counts=True)
         directions = torch.zeros_like(latents)
-        for row in torch.unique(rows).tolist():
-            if row < 0:
-                continue
-            members = torch.nonzero(rows == row).squeeze(1)
-            directions[members] = self.attention(latents[members], row) * self.normal[row]
+        for row, members in zip(built.tolist(), torch.split(order, counts.tolist()), strict=True):
+            if row >= 0:
+                directions[members] = self.attention(latents[members], row) * self.normal[row]
         towards_second = (self.pairs[rows.clamp_min(0), 1] == targets)[:, None]
         directions = torch.where(towards_second, directions, -directions)
         return torch.nn.functional.normalize(directions, dim=1)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Latents to fit and judge boundaries on, n at most of each class.
+
+    Attributes:
+        samples: (K, n, D), divided by the scale; rows that do not exist are zero.
+        exists: (K, n) bool.
+        held_out: (K, n) bool: not to be fitted on.
+        scale: The root mean square of the latents.
+    """
+
+    samples: Tensor
+    exists: Tensor
+    held_out: Tensor
+    scale: float
+
+    def of_pair(self, pair: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return a pair's samples (m, D), sides (m,) of -1 and +1, and which are held out (m,), for NumPy."""
+        exists = self.exists[pair].cpu().numpy()
+        sides = np.repeat([-1, 1], exists.sum(axis=1))
+        return self.samples[pair].cpu().numpy()[exists], sides, self.held_out[pair].cpu().numpy()[exists]
+
+
+def pool_latents(latents: Tensor, labels: Tensor, classes: int) -> Pool:
+    """Sort latents by class, and hold out the first third of each class.
+
+    Args:
+        latents: (n, D) float32 in random order, on the device to train on.
+        labels: (n,) int64 on the same device.
+        classes: Number of classes K.
+    """
+    scale = max(latents.square().mean().sqrt().item(), 1e-12)
+    size = int(torch.bincount(labels, minlength=classes).max())
+    samples = latents.new_zeros(classes, size, latents.shape[1])
+    exists = torch.zeros(classes, size, dtype=torch.bool)
+    held_out = torch.zeros(classes, size, dtype=torch.bool)
+    for label in range(classes):
+        members = torch.nonzero(labels == label).squeeze(1)
+        samples[label, : len(members)] = latents[members] / scale
+        exists[label, : len(members)] = True
+        held_out[label, : round(HELD_OUT_SHARE * len(members))] = True
+    return Pool(samples, exists.to(latents.device), held_out.to(latents.device), scale)
 
 
 def _attention(latents: Tensor, maps: list[Tensor], bias: Tensor) -> Tensor:
@@ -98,7 +143,7 @@ def choose_pairs(present: Indices, confusion: Tensor, max_pairs: int) -> Tensor:
     Args:
         present: Sorted classes that have samples; others have no boundary.
         confusion: (K, K) mean softmax weight the model gives class j on samples of class i.
-        max_pairs: P at most; but every class keeps the pair with its most confused other class.
+        max_pairs: P at most, unless every class's most confused other class asks for more.
     """
     classes = torch.from_numpy(present)
     pairs = torch.combinations(classes, 2)
@@ -116,58 +161,43 @@ def choose_pairs(present: Indices, confusion: Tensor, max_pairs: int) -> Tensor:
 
 
 def fit_boundaries(
-    latents: Tensor,
-    labels: Tensor,
+    pool: Pool,
     pairs: Tensor,
-    classes: int,
     config: BoundaryConfig,
-    generator: torch.Generator,
     *,
+    seed: int,
     on_step: Callable[[float], None] = lambda _: None,
 ) -> Boundaries:
     """Train the attention and the SVM of every pair together (3.1.1).
 
     Args:
-        latents: (n, D) float32, on the device to train on.
-        labels: (n,) int64 on the same device; ``config.samples_per_class`` a class are used at most.
+        pool: Latents of each class.
         pairs: (P, 2) int64 class pairs.
-        classes: Number of classes K.
         config: Optimiser settings.
-        generator: CPU stream for the choice of samples and the initial weights.
+        seed: Of the initial weights, which each pair draws from a stream of its own.
         on_step: Called after each optimiser step with the share done; may raise to stop.
     """
-    scale = max(latents.square().mean().sqrt().item(), 1e-12)
-    pool = _sample_pool(latents / scale, labels, classes, config.samples_per_class, generator)
-    parts = torch.split(pairs.to(latents.device), _pairs_per_chunk(latents.shape[1], pool.samples.shape[1]))
+    device, (classes, size, dimension) = pool.samples.device, pool.samples.shape
+    parts = torch.split(pairs, _pairs_per_chunk(dimension, size))
     fitted: list[_Fitted] = []
     for part in parts:
 
         def on_chunk(done: float, finished: int = len(fitted)) -> None:
             on_step((finished + done) / len(parts))
 
-        fitted.append(_fit_chunk(pool, part, config, generator, on_chunk))
+        fitted.append(_fit_chunk(pool, part, config, seed, on_chunk))
     index = torch.full((classes, classes), -1, dtype=torch.int64)
     index[pairs[:, 0], pairs[:, 1]] = index[pairs[:, 1], pairs[:, 0]] = torch.arange(len(pairs))
-    maps = tuple(torch.cat(parts) for parts in zip(*(f.maps for f in fitted), strict=True))
     return Boundaries(
-        pairs=pairs.to(latents.device),
-        index=index.to(latents.device),
-        scale=scale,
-        maps=maps,
+        pairs=pairs.to(device),
+        index=index.to(device),
+        scale=pool.scale,
+        maps=tuple(torch.cat(chunks) for chunks in zip(*(f.maps for f in fitted), strict=True)),
         bias=torch.cat([f.bias for f in fitted]).squeeze(1),
         normal=torch.cat([f.normal for f in fitted]).squeeze(2),
         offset=torch.cat([f.offset for f in fitted]).flatten(),
         held_out_accuracy=torch.cat([f.accuracy for f in fitted]),
     )
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Scaled latents of every class (K, n, D); which rows exist, and which are held out (K, n)."""
-
-    samples: Tensor
-    exists: Tensor
-    held_out: Tensor
 
 
 @dataclass(frozen=True)
@@ -185,53 +215,36 @@ def _pairs_per_chunk(dimension: int, per_class: int) -> int:
     return max(1, _CHUNK_BYTES // (4 * floats))
 
 
-def _sample_pool(
-    latents: Tensor, labels: Tensor, classes: int, per_class: int, generator: torch.Generator
-) -> _Pool:
-    """Draw at most ``per_class`` latents of each class."""
-    size = int(min(per_class, torch.bincount(labels, minlength=classes).max().item()))
-    pool = latents.new_zeros(classes, size, latents.shape[1])
-    mask = torch.zeros(classes, size, dtype=torch.bool)
-    held_out = torch.zeros(classes, size, dtype=torch.bool)
-    for label in range(classes):
-        members = torch.nonzero(labels == label).squeeze(1)
-        chosen = members[torch.randperm(len(members), generator=generator)[:size].to(members.device)]
-        pool[label, : len(chosen)] = latents[chosen]
-        mask[label, : len(chosen)] = True
-        held_out[label, : round(HELD_OUT_SHARE * len(chosen))] = True
-    return _Pool(pool, mask.to(latents.device), held_out.to(latents.device))
-
-
-def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Uniform weights on the scale of torch's linear layers."""
-    bound = 1 / math.sqrt(fan_in)
-    weights = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    return weights.to(device).requires_grad_()
+def _initial_maps(pairs: Tensor, shapes: Sequence[tuple[int, int]], seed: int) -> list[Tensor]:
+    """Draw each pair's convolution as torch's linear layers do, from a stream of the pair's own."""
+    maps = [torch.empty(len(pairs), *shape) for shape in shapes]
+    for row, (first, second) in enumerate(pairs.tolist()):
+        stream = torch_stream(seed, f"boundary-{first}-{second}")
+        for matrix in maps:
+            bound = 1 / math.sqrt(matrix.shape[1])
+            matrix[row].uniform_(-bound, bound, generator=stream)
+    return maps
 
 
 def _fit_chunk(
-    pool: _Pool,
-    pairs: Tensor,
-    config: BoundaryConfig,
-    generator: torch.Generator,
-    on_step: Callable[[float], None],
+    pool: Pool, pairs: Tensor, config: BoundaryConfig, seed: int, on_step: Callable[[float], None]
 ) -> _Fitted:
     """Train the attention and the SVM of a chunk's pairs, each its own problem, in one batch."""
-    count, dimension, device = len(pairs), pool.samples.shape[2], pool.samples.device
+    count, (_, size, dimension), device = len(pairs), pool.samples.shape, pool.samples.device
     samples = pool.samples[pairs].flatten(1, 2)
-    exists, test = pool.exists[pairs].flatten(1), pool.held_out[pairs].flatten(1)
-    sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(pool.samples.shape[1])[None]
-    weight = (exists & ~test).float()
-    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+    test = pool.held_out[pairs]
+    train = pool.exists[pairs] & ~test
+    # Each class has half the weight, however few its samples.
+    weight = (0.5 * train / train.sum(dim=2, keepdim=True).clamp_min(1)).flatten(1)
+    sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(size)[None]
 
     ranks = [dimension, LOW_RANK, dimension] if dimension > MAX_FULL_DIMENSION else [dimension, dimension]
-    maps = [
-        _initial((count, fan_in, fan_out), fan_in, generator, device) for fan_in, fan_out in pairwise(ranks)
-    ]
-    bias = _initial((count, 1, dimension), dimension, generator, device)
+    maps = [m.to(device).requires_grad_() for m in _initial_maps(pairs, list(pairwise(ranks)), seed)]
     # From zero the normal is made of the samples alone; a random start would be left over in every step.
-    normal = torch.zeros(count, dimension, 1, device=device, requires_grad=True)
-    offset = torch.zeros(count, 1, device=device, requires_grad=True)
+    bias, normal, offset = (
+        torch.zeros(shape, device=device, requires_grad=True)
+        for shape in ((count, 1, dimension), (count, dimension, 1), (count, 1))
+    )
     optimiser = torch.optim.Adam([*maps, bias, normal, offset], lr=config.learning_rate)
 
     def scores() -> Tensor:
@@ -248,6 +261,7 @@ def _fit_chunk(
             optimiser.step()
             on_step((step + 1) / config.steps)
     with torch.no_grad():
-        correct = ((scores() * sides) > 0) & test
-        accuracy = correct.sum(dim=1) / test.sum(dim=1).clamp_min(1)
+        correct = ((scores() * sides) > 0).reshape(test.shape) & test
+        # The mean over the classes that have held-out samples; not a number where neither has.
+        accuracy = (correct.sum(dim=2) / test.sum(dim=2)).nanmean(dim=1)
     return _Fitted([m.detach() for m in maps], bias.detach(), normal.detach(), offset.detach(), accuracy)

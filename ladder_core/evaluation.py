@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ladder_core.attacks import AdversarialExamples, LadderAttacker, fgsm, pgd
+from ladder_core.attacks import LadderAttacker, fgsm, pgd, pgd_last_iterate
+from ladder_core.attacks.pgd import step_size
 from ladder_core.classifier import Classifier
 from ladder_core.counting import Tally
 from ladder_core.datasets import Split
@@ -25,11 +26,20 @@ Parameters = dict[str, float | int | str]
 
 @dataclass(frozen=True)
 class GradientAttack:
-    """An attack with its parameters bound, and the parameters themselves for the report."""
+    """An attack with its parameters bound.
+
+    Attributes:
+        name: As in the report.
+        parameters: For the report.
+        breaks: From model, images, labels to (B,) bool: which images the attack breaks; white-box.
+        replayed: From model, images, labels to the images (B, C, H, W) to replay on other models, made with
+            all the attack's strength: one that stopped where this model just gives in would spare the others.
+    """
 
     name: Literal["fgsm", "pgd"]
     parameters: Parameters
-    attack: Callable[[nn.Module, Tensor, Tensor], AdversarialExamples]
+    breaks: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    replayed: Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def gradient_attacks(epsilon: float, config: EvaluationConfig, seed: int) -> tuple[GradientAttack, ...]:
@@ -40,13 +50,16 @@ def gradient_attacks(epsilon: float, config: EvaluationConfig, seed: int) -> tup
         config: Steps and restarts.
         seed: The job's seed.
     """
-    stream = torch_stream(seed, "evaluate-pgd")
+    stream, replay_stream = torch_stream(seed, "evaluate-pgd"), torch_stream(seed, "replay-pgd")
 
-    def bound_fgsm(model: nn.Module, images: Tensor, labels: Tensor) -> AdversarialExamples:
-        return fgsm(model, images, labels, epsilon=epsilon)
+    def fgsm_breaks(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return fgsm(model, images, labels, epsilon=epsilon).success
 
-    def bound_pgd(model: nn.Module, images: Tensor, labels: Tensor) -> AdversarialExamples:
-        return pgd(
+    def fgsm_images(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return fgsm(model, images, labels, epsilon=epsilon).images
+
+    def pgd_breaks(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        attacked = pgd(
             model,
             images,
             labels,
@@ -55,9 +68,16 @@ def gradient_attacks(epsilon: float, config: EvaluationConfig, seed: int) -> tup
             restarts=config.pgd_restarts,
             generator=stream,
         )
+        return attacked.success
+
+    def pgd_images(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        step = step_size(epsilon, config.pgd_steps)
+        return pgd_last_iterate(
+            model, images, labels, epsilon=epsilon, steps=config.pgd_steps, step=step, generator=replay_stream
+        )
 
     return (
-        GradientAttack("fgsm", {"norm": "linf", "epsilon": epsilon}, bound_fgsm),
+        GradientAttack("fgsm", {"norm": "linf", "epsilon": epsilon}, fgsm_breaks, fgsm_images),
         GradientAttack(
             "pgd",
             {
@@ -66,13 +86,21 @@ def gradient_attacks(epsilon: float, config: EvaluationConfig, seed: int) -> tup
                 "steps": config.pgd_steps,
                 "restarts": config.pgd_restarts,
             },
-            bound_pgd,
+            pgd_breaks,
+            pgd_images,
         ),
     )
 
 
 @torch.no_grad()
-def clean_accuracy(model: Classifier, split: Split, *, batch_size: int, device: torch.device) -> Accuracy:
+def clean_accuracy(
+    model: Classifier,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    on_step: Callable[[float], None],
+) -> Accuracy:
     """Return the model's accuracy on a split's own images.
 
     Args:
@@ -80,10 +108,12 @@ def clean_accuracy(model: Classifier, split: Split, *, batch_size: int, device: 
         split: Images and labels.
         batch_size: Images per forward pass.
         device: Where the model is.
+        on_step: Called with the share done; may raise to stop.
     """
     tally = Tally(device)
     for _, images, labels in split.batches(batch_size, device):
         tally.add(model(images).argmax(dim=1) == labels)
+        on_step(tally.total / len(split))
     return tally.accuracy()
 
 
@@ -99,8 +129,7 @@ def evaluate_gradient_attack(
 ) -> tuple[AttackResult, AttackResult]:
     """Attack both models on the same images; return the white-box and the transfer result.
 
-    A sample counts as correct when the model is right about it after the attack; one it gets wrong from the
-    start counts as broken.
+    A sample counts as correct when the model is right about it before and after the attack.
 
     Args:
         attack: The bound attack.
@@ -111,20 +140,21 @@ def evaluate_gradient_attack(
         device: Where both models are.
         on_step: Called with the share done; may raise to stop.
     """
-    before, after, transferred = Tally(device), Tally(device), Tally(device)
-    done = 0
+    white_box, transfer = (Tally(device), Tally(device)), (Tally(device), Tally(device))
+    done = 0.0
     for _, images, labels in split.batches(batch_size, device):
-        against_original = attack.attack(original, images, labels)
-        before.add(~against_original.success)
-        on_step((done + len(images) / 2) / len(split))
-        after.add(~attack.attack(hardened, images, labels).success)
-        with torch.no_grad():
-            transferred.add(hardened(against_original.images).argmax(dim=1) == labels)
-        done += len(images)
-        on_step(done / len(split))
+        replayed = attack.replayed(original, images, labels)
+        for model, direct, replay in zip((original, hardened), white_box, transfer, strict=True):
+            on_step(done / len(split))
+            with torch.no_grad():
+                correct = model(images).argmax(dim=1) == labels
+                replay.add(correct & (model(replayed).argmax(dim=1) == labels))
+            direct.add(correct & ~attack.breaks(model, images, labels))
+            done += len(images) / 2
+    on_step(1.0)
     return (
-        _result(attack.name, "white_box", attack.parameters, before, after),
-        _result(attack.name, "transfer", attack.parameters, before, transferred),
+        _result(attack.name, "white_box", attack.parameters, *white_box),
+        _result(attack.name, "transfer", attack.parameters, *transfer),
     )
 
 
@@ -176,7 +206,7 @@ def evaluate_ladder_attack(
         How both models fare (None where the attack applies to no sample), and how the examples came about.
     """
     stream = torch_stream(seed, "evaluate-ladder")
-    before, after, crossed = Tally(device), Tally(device), Tally(device)
+    before, after, at_target = Tally(device), Tally(device), Tally(device)
     misclassified = torch.zeros((), dtype=torch.int64, device=device)
     for positions, _, labels in split.batches(config.batch_size, device):
         moved = attacker.perturb(latents.batch(positions, device), labels, (config.rho, config.rho), stream)
@@ -184,7 +214,7 @@ def evaluate_ladder_attack(
         kept, sources = moved.latents[moved.valid], labels[moved.valid]
         if len(kept):
             images = attacker.images(kept)
-            crossed.add(attacker.head(kept).argmax(dim=1) != sources)
+            at_target.add(attacker.head(kept).argmax(dim=1) == moved.targets[moved.valid])
             before.add(original(images).argmax(dim=1) == sources)
             after.add(hardened(images).argmax(dim=1) == sources)
         on_step((int(positions[-1]) + 1) / len(split))
@@ -193,8 +223,8 @@ def evaluate_ladder_attack(
         considered=len(split),
         skipped_misclassified=int(misclassified),
         skipped_no_crossing=len(split) - int(misclassified) - before.total,
-        latents_crossed=crossed.accuracy().rate if crossed.total else 0.0,
-        images_fooling=1 - before.accuracy().rate if before.total else 0.0,
+        latents_at_target=at_target.accuracy().rate if before.total else None,
+        images_fooling=1 - before.accuracy().rate if before.total else None,
     )
     if not before.total:
         return None, summary

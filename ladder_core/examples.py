@@ -1,9 +1,11 @@
 """The adversarial examples a job offers for download, made on held-out images."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ladder_core.artifacts import ExampleSet
+from ladder_core.artifacts import ExampleSet, concatenate
 from ladder_core.attacks import LadderAttacker
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
@@ -11,7 +13,6 @@ from ladder_core.evaluation import GradientAttack
 from ladder_core.seeding import numpy_stream, torch_stream
 
 
-@torch.no_grad()
 def ladder_example_set(
     attacker: LadderAttacker,
     original: Classifier,
@@ -20,6 +21,7 @@ def ladder_example_set(
     rho: float,
     *,
     count: int,
+    batch_size: int,
     seed: int,
     device: torch.device,
 ) -> ExampleSet:
@@ -32,22 +34,22 @@ def ladder_example_set(
         split: Held-out images.
         rho: Relative step.
         count: Images chosen; those the attack does not apply to are left out.
+        batch_size: Images at a time.
         seed: The job's seed.
         device: Where everything runs.
     """
-    choice = split.stratified(count, numpy_stream(seed, "examples"))
-    images, labels = choice.batch(range(len(choice)), device)
-    moved = attacker.perturb(original.features(images), labels, (rho, rho), torch_stream(seed, "examples"))
-    valid = moved.valid
-    return _example_set(
-        original,
-        hardened,
-        images[valid],
-        attacker.images(moved.latents[valid]) if valid.any() else images[valid],
-        labels[valid],
-        moved.rho[valid],
-        moved.targets[valid],
-    )
+    stream = torch_stream(seed, "examples")
+    parts: list[ExampleSet] = []
+    for _, images, labels in _choice(split, count, seed).batches(batch_size, device):
+        with torch.no_grad():
+            moved = attacker.perturb(original.features(images), labels, (rho, rho), stream)
+        if moved.valid.any():
+            kept = moved[moved.valid]
+            part = _predicted(
+                original, hardened, images[moved.valid], attacker.images(kept.latents), labels[moved.valid]
+            )
+            parts.append(replace(part, rho=kept.rho.cpu(), targets=kept.targets.cpu()))
+    return concatenate(parts, split.image_shape)
 
 
 def attack_example_set(
@@ -57,39 +59,35 @@ def attack_example_set(
     split: Split,
     *,
     count: int,
+    batch_size: int,
     seed: int,
     device: torch.device,
 ) -> ExampleSet:
     """Attack the original model on a stratified choice of held-out images; arguments as above.
 
-    An image the attack could not break is its own example, and its predictions say so.
+    An image the attack could not break is among them with its last attempt, and its predictions say so.
     """
-    choice = split.stratified(count, numpy_stream(seed, "examples"))
-    images, labels = choice.batch(range(len(choice)), device)
-    attacked = attack.attack(original, images, labels).images
-    return _example_set(original, hardened, images, attacked, labels, None, None)
+    parts = [
+        _predicted(original, hardened, images, attack.replayed(original, images, labels), labels)
+        for _, images, labels in _choice(split, count, seed).batches(batch_size, device)
+    ]
+    return concatenate(parts, split.image_shape)
+
+
+def _choice(split: Split, count: int, seed: int) -> Split:
+    return split.stratified(count, numpy_stream(seed, "examples"))
 
 
 @torch.no_grad()
-def _example_set(
-    original: Classifier,
-    hardened: Classifier,
-    images: Tensor,
-    attacked: Tensor,
-    labels: Tensor,
-    rho: Tensor | None,
-    targets: Tensor | None,
+def _predicted(
+    original: Classifier, hardened: Classifier, images: Tensor, attacked: Tensor, labels: Tensor
 ) -> ExampleSet:
-    def predict(model: Classifier, inputs: Tensor) -> Tensor:
-        return model(inputs).argmax(dim=1).cpu() if len(inputs) else labels.cpu()
-
     return ExampleSet(
         originals=images.cpu(),
         adversarial=attacked.cpu(),
         labels=labels.cpu(),
-        rho=rho.cpu() if rho is not None else None,
-        targets=targets.cpu() if targets is not None else None,
-        predicted_original=predict(original, images),
-        predicted_adversarial=predict(original, attacked),
-        predicted_hardened=predict(hardened, attacked),
+        predicted_original=original(images).argmax(dim=1).cpu(),
+        predicted_adversarial=original(attacked).argmax(dim=1).cpu(),
+        hardened_original=hardened(images).argmax(dim=1).cpu(),
+        hardened_adversarial=hardened(attacked).argmax(dim=1).cpu(),
     )

@@ -5,7 +5,8 @@ The paper writes ``z' = z + epsilon * beta * d``. With u the unit vector along `
 between the source and the target class. So rho = 1 is on that boundary for every sample, pair and model.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -36,6 +37,22 @@ class Perturbation:
         return Perturbation(
             self.latents[rows], self.valid[rows], self.misclassified[rows], self.rho[rows], self.targets[rows]
         )
+
+    def to(self, device: torch.device | str) -> "Perturbation":
+        """Return the samples on a device."""
+        return Perturbation(
+            self.latents.to(device),
+            self.valid.to(device),
+            self.misclassified.to(device),
+            self.rho.to(device),
+            self.targets.to(device),
+        )
+
+
+def concatenate(parts: Sequence[Perturbation]) -> Perturbation:
+    """Join perturbed samples."""
+    names = [column.name for column in fields(Perturbation)]
+    return Perturbation(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def random_targets(sources: Tensor, boundaries: Boundaries, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from ladder_core import evaluation, validation
 from ladder_core.artifacts import gallery, save_examples, save_weights
 from ladder_core.classifier import load_classifier
-from ladder_core.datasets import Dataset, load_npz
+from ladder_core.datasets import load_npz
 from ladder_core.methods import harden_with_ladder, harden_with_pgd, ladder, pgd
 from ladder_core.progress import Progress, ProgressCallback
 from ladder_core.run import Outcome, Run
@@ -66,8 +66,9 @@ def run_pipeline(
     outcome.hardened.save(work_dir / ResultFile.MODEL)
     save_weights(outcome.hardened, work_dir / ResultFile.WEIGHTS)
     save_examples(outcome.examples, work_dir / ResultFile.EXAMPLES)
+    model_card, dataset_card = _model_card(run, model_path), _dataset_card(run, dataset_path)
     progress.finish()
-    report = _report(run, config, outcome, model_path, dataset_path)
+    report = _report(run, config, outcome, model_card, dataset_card)
     (work_dir / ResultFile.REPORT).write_text(report.model_dump_json(), encoding="utf-8")
     return report
 
@@ -88,12 +89,18 @@ def _validate(
     validation.check_preprocessing(dataset, config.preprocessing)
     images, _ = dataset.test.batch(np.arange(min(4, len(dataset.test))), device)
     original.probe(images)
+    if isinstance(config, LadderConfig):
+        validation.check_head(original)
     validation.check_labels(dataset, original.num_classes)
     progress.update(0.6, "dataset read")
     choice = dataset.test.stratified(validation.PROBE_SAMPLES, numpy_stream(config.seed, "probe"))
     validation.check_skill(original, choice, config.preprocessing, device)
     clean = evaluation.clean_accuracy(
-        original, dataset.test, batch_size=config.evaluation.batch_size, device=device
+        original,
+        dataset.test,
+        batch_size=config.evaluation.batch_size,
+        device=device,
+        on_step=lambda done: progress.update(0.7 + 0.3 * done, "clean accuracy"),
     )
     return Run(original, dataset, clean, work_dir, device, config.seed, progress)
 
@@ -102,8 +109,8 @@ def _report(
     run: Run,
     config: LadderConfig | PgdTrainingConfig,
     outcome: Outcome,
-    model_path: Path,
-    dataset_path: Path,
+    model_card: ModelCard,
+    dataset_card: DatasetCard,
 ) -> Report:
     return Report(
         created_at=datetime.now(UTC),
@@ -112,11 +119,12 @@ def _report(
         clean_before=run.clean_before,
         clean_after=outcome.clean_after,
         attacks=outcome.attacks,
-        model=_model_card(run, model_path),
-        dataset=_dataset_card(run.dataset, run.original.num_classes, dataset_path),
+        model=model_card,
+        dataset=dataset_card,
         boundary=outcome.boundary,
         generator=outcome.generator,
         examples=outcome.ladder,
+        latent_map=outcome.latent_map,
         losses=outcome.losses,
         gallery=gallery(outcome.examples),
         stage_seconds=run.progress.stage_seconds,
@@ -138,7 +146,8 @@ def _model_card(run: Run, path: Path) -> ModelCard:
     )
 
 
-def _dataset_card(dataset: Dataset, classes: int, path: Path) -> DatasetCard:
+def _dataset_card(run: Run, path: Path) -> DatasetCard:
+    dataset, classes = run.dataset, run.original.num_classes
     names = dataset.class_names or tuple(str(label) for label in range(classes))
     return DatasetCard(
         sha256=_sha256(path),

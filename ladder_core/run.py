@@ -16,6 +16,7 @@ from ladder_schema.report import (
     EpochLosses,
     ExampleSummary,
     GeneratorSummary,
+    LatentMap,
 )
 
 
@@ -62,3 +63,4 @@ class Outcome:
     boundary: BoundarySummary | None = field(default=None, kw_only=True)
     generator: GeneratorSummary | None = field(default=None, kw_only=True)
     ladder: ExampleSummary | None = field(default=None, kw_only=True)
+    latent_map: LatentMap | None = field(default=None, kw_only=True)

@@ -28,6 +28,20 @@ class _Guess:
     preprocessing: Preprocessing
 
 
+def check_head(model: Classifier) -> None:
+    """Check that the method's closed-form step applies to the model's head.
+
+    Raises:
+        ModelError: It does not.
+    """
+    if not model.head_is_affine:
+        raise ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            f"the model's head ({model.describe().head}) is no linear layer, which method ladder needs: end "
+            "the model in one, or choose method pgd",
+        )
+
+
 def check_labels(dataset: Dataset, classes: int) -> None:
     """Check that every label is one of the model's classes.
 
@@ -112,6 +126,8 @@ def _likely_cause(
     device: torch.device,
 ) -> str:
     """Try the usual mistakes, and name the one whose correction helps most."""
+    chance = np.bincount(split.targets()).max() / len(split)
+    enough = max(chance + _LEAST_SKILL * (1 - chance), accuracy + 0.2)
     best, remedy = accuracy, ""
     twin = model.clone()
     for guess in _guesses(split, preprocessing):
@@ -122,10 +138,10 @@ def _likely_cause(
         rate = float((tried == split.targets()).mean())
         if rate > best:
             best, remedy = rate, guess.remedy
-    if best > max(2 * accuracy, 0.5):
+    if best >= enough:
         return f"With {remedy} it reaches {best:.1%}: set that in the configuration."
     permuted = _best_permutation(predictions, split.targets())
-    if permuted > max(2 * accuracy, 0.5):
+    if permuted >= max(enough, 0.5):
         return (
             f"Its answers match the labels {permuted:.1%} of the time under another order of the classes: "
             "give the labels in the order of the model's outputs."

@@ -9,17 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ladder_schema.report import Accuracy, EpochLosses
+from ladder_schema.report import Accuracy, EpochLosses, LatentMap
 
 _WIDTH = 9.6  # inches; the page scales it to its own
 _BAR = 0.36
 _MAX_MARKERS = 30  # more would run together
 _MAX_LOSS = 1e9  # past this the curve is noise, and axis arithmetic overflows
+_MAX_LATENT = 1e9
+_COLOURS = colormaps["tab10"]
+_MAX_COLOURS = 20  # a legend of more classes says nothing
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,28 @@ def losses_chart(losses: Sequence[EpochLosses]) -> Chart | None:
     return _render(draw, height=2.8)
 
 
+def latent_chart(latents: LatentMap) -> Chart | None:
+    """Latents on their two principal components, a colour a class; nothing to draw without a scale."""
+    values = (*latents.first, *latents.second)
+    if not values or max(map(abs, values)) > _MAX_LATENT:
+        return None
+    classes = sorted(set(latents.labels))
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for number, label in enumerate(classes[:_MAX_COLOURS]):
+            rows = [row for row, other in enumerate(latents.labels) if other == label]
+            axes.scatter(
+                [latents.first[row] for row in rows], [latents.second[row] for row in rows],
+                s=11, color=_COLOURS(number % _COLOURS.N), alpha=0.8, linewidths=0, label=str(label),
+            )  # fmt: skip
+        for name, share, axis in zip(("first", "second"), latents.explained_variance, "xy", strict=True):
+            text = f"{name} principal component, {100 * share:.0f}% of the variance"
+            (axes.set_xlabel if axis == "x" else axes.set_ylabel)(text, color=theme.muted, fontsize=9)
+        axes.grid(color=theme.grid, linewidth=0.8)
+
+    return _render(draw, height=4.2)
+
+
 def _render(draw: Callable[[Axes, Theme], None], height: float) -> Chart:
     return Chart(light=_svg(draw, height, LIGHT), dark=_svg(draw, height, DARK))
 
@@ -126,7 +151,7 @@ def _svg(draw: Callable[[Axes, Theme], None], height: float, theme: Theme) -> st
     axes.tick_params(colors=theme.muted, labelsize=9, length=0)
     draw(axes, theme)
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, fontsize=9.5,
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=10, frameon=False, fontsize=9.5,
         labelcolor=theme.ink, handlelength=1.2, columnspacing=1.6,
     )  # fmt: skip
     buffer = StringIO()

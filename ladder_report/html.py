@@ -59,6 +59,7 @@ def render_html(report: Report) -> str:
         rows=rows,
         accuracy_chart=charts.accuracy_chart([charts.Pair(r.label, r.before, r.after) for r in rows]),
         losses_chart=charts.losses_chart(report.losses),
+        latent_chart=charts.latent_chart(report.latent_map) if report.latent_map else None,
         cards=[_card(item, factor) for item in report.gallery],
         factor=factor,
         classes=_classes(report.dataset),
@@ -123,7 +124,6 @@ def _environment() -> Environment:
     environment.globals |= {
         "class_label": wording.class_label,
         "direction": wording.direction,
-        "overlap": wording.overlap,
         "points": wording.points,
         "recommendations": wording.RECOMMENDATIONS,
     }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ladder_schema.report import Accuracy, AttackResult, Count, Verdict
+from ladder_schema.report import Accuracy, AttackResult, Count
 
 RECOMMENDATIONS: Mapping[str, str] = {
     "deploy": "Deploy",
@@ -57,12 +57,6 @@ def points(before: Accuracy, after: Accuracy) -> str:
 def direction(before: Accuracy, after: Accuracy) -> str:
     """Whether an accuracy went ``up``, ``down`` or, to the decimal shown, stayed the ``same``."""
     return {"+": "up", "\N{MINUS SIGN}": "down"}.get(points(before, after)[0], "same")
-
-
-def overlap(before: Accuracy, after: Accuracy) -> bool:
-    """Whether the two 95% intervals touch, so that the change may well be chance."""
-    (low_before, high_before), (low_after, high_after) = before.interval, after.interval
-    return low_before <= high_after and low_after <= high_before
 
 
 def count(number: Count) -> str:
@@ -119,8 +113,3 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         else:
             rows.append((name, "not set" if value is None else parameter(key, value)))
     return rows
-
-
-def recommendation(verdict: Verdict) -> str:
-    """The verdict's recommendation in words."""
-    return RECOMMENDATIONS[verdict.recommendation]

@@ -78,7 +78,7 @@ class BoundaryConfig(_Section):
         512,
         ge=1,
         le=20_000,
-        description="Class pairs to build at most; with more, those the model confuses most are kept.",
+        description="Class pairs to build; of more, the most confused, at least one for each class.",
     )
 
 

@@ -4,21 +4,26 @@ JSON, HTML and every other face of the report show these numbers and no others.
 """
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from ladder_schema.config import JobConfig
 from ladder_schema.jobs import Stage
 
 REPORT_VERSION: Literal[1] = 1
 MAX_THUMBNAIL_SIDE = 256
+MAX_CLASSES = 25_000
 _Z_95 = 1.959963984540054
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0, le=2**53)]  # what every JSON reader and every float can hold exactly
 Text = Annotated[str, Field(max_length=2_000)]
+# Room for every time zone on both sides: a date a page cannot print is no date.
+Timestamp = Annotated[
+    AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))
+]
 # The report comes from a process that is not trusted: what a reader has to scroll past is bounded.
 Texts = Annotated[tuple[Text, ...], Field(max_length=100)]
 
@@ -28,7 +33,10 @@ class _Value(BaseModel):
 
 
 class Accuracy(_Value):
-    """Correct predictions out of a number of samples, with Wilson's 95% interval."""
+    """Correct predictions out of a number of samples, with Wilson's 95% interval.
+
+    The interval covers, 19 times out of 20, the accuracy on the population the samples were drawn from.
+    """
 
     correct: Count
     total: Annotated[Count, Field(ge=1)]
@@ -53,6 +61,11 @@ class Accuracy(_Value):
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
         return max(0.0, centre - half), min(1.0, centre + half)
+
+    def overlaps(self, other: "Accuracy") -> bool:
+        """Whether the two 95% intervals touch, so that the difference may well be chance."""
+        (low, high), (other_low, other_high) = self.interval, other.interval
+        return low <= other_high and other_low <= high
 
 
 class AttackResult(_Value):
@@ -88,9 +101,9 @@ class DatasetCard(_Value):
     image_shape: tuple[Count, Count, Count] = Field(description="Channels, height, width.")
     train_samples: Count
     test_samples: Count
-    class_names: tuple[Annotated[str, Field(max_length=200)], ...]
-    train_per_class: tuple[Count, ...]
-    test_per_class: tuple[Count, ...]
+    class_names: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=MAX_CLASSES)]
+    train_per_class: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)]
+    test_per_class: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)]
     notes: Texts = ()
 
 
@@ -98,8 +111,34 @@ class BoundarySummary(_Value):
     """The attention SVMs (paper 3.1.1)."""
 
     pairs: Count
+    held_out_accuracy_mean: Rate | None = Field(
+        description="Balanced between a pair's classes; null where nothing could be held out."
+    )
+    held_out_accuracy_min: Rate | None
+    linear_svc: "LinearSvcSummary | None" = None
+
+
+class LinearSvcSummary(_Value):
+    """scikit-learn's LinearSVC, without attention, on the same latents: something to compare with."""
+
+    pairs: Count = Field(description="Pairs compared, the first ones.")
     held_out_accuracy_mean: Rate
-    held_out_accuracy_min: Rate
+    cosine_mean: float = Field(ge=-1.0, le=1.0, description="Between its normal and the attention SVM's.")
+
+
+class LatentMap(_Value):
+    """Latents of some test images on their two principal components."""
+
+    first: Annotated[tuple[float, ...], Field(max_length=1_000)]
+    second: Annotated[tuple[float, ...], Field(max_length=1_000)]
+    labels: Annotated[tuple[Count, ...], Field(max_length=1_000)]
+    explained_variance: tuple[Rate, Rate] = Field(description="Share of the variance along each.")
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if not len(self.first) == len(self.second) == len(self.labels):
+            raise ValueError("first, second and labels differ in length")
+        return self
 
 
 class GeneratorSummary(_Value):
@@ -108,7 +147,7 @@ class GeneratorSummary(_Value):
     architecture: Text
     parameter_count: Count
     steps: Count
-    train_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
+    train_mse: float = Field(ge=0.0, description="As test_mse, on as many training images.")
     test_mse: float = Field(ge=0.0, description="Per pixel of [0, 1].")
     reconstruction_accuracy: Accuracy = Field(description="Original model on reconstructed test images.")
 
@@ -120,10 +159,10 @@ class ExampleSummary(_Value):
     considered: Count
     skipped_misclassified: Count
     skipped_no_crossing: Count
-    latents_crossed: Rate = Field(
-        description="Perturbed latents the original head classifies as another class."
+    latents_at_target: Rate | None = Field(
+        description="Moved latents that the original's head gives to the class they were moved towards."
     )
-    images_fooling: Rate = Field(
+    images_fooling: Rate | None = Field(
         description="Generated images the original model classifies as another class."
     )
 
@@ -185,7 +224,7 @@ class Report(_Value):
     """Everything a hardening job measured."""
 
     report_version: Literal[1] = REPORT_VERSION
-    created_at: datetime
+    created_at: Timestamp
     config: JobConfig
     verdict: Verdict
     clean_before: Accuracy
@@ -196,6 +235,7 @@ class Report(_Value):
     boundary: BoundarySummary | None = None
     generator: GeneratorSummary | None = None
     examples: ExampleSummary | None = None
+    latent_map: LatentMap | None = None
     losses: Annotated[tuple[EpochLosses, ...], Field(max_length=10_000)] = ()
     gallery: Annotated[tuple[GalleryItem, ...], Field(max_length=100)] = ()
     stage_seconds: dict[Stage, Annotated[float, Field(ge=0.0, le=1e9)]]

@@ -11,7 +11,7 @@ class AdversarialExamples:
     """An attack's result.
 
     Attributes:
-        images: (B, C, H, W) float32 in [0, 1]; the original where the attack failed to fool the model.
+        images: (B, C, H, W) float32 in [0, 1]; where the attack failed, its last attempt.
         success: (B,) bool, whether the model misclassifies the image, by a forward pass of its own.
     """
 
@@ -37,7 +37,7 @@ def verified(
     """
     projected = torch.minimum(torch.maximum(candidates, images - epsilon), images + epsilon).clamp(0, 1)
     success = model(projected).argmax(dim=1) != labels
-    return AdversarialExamples(torch.where(success[:, None, None, None], projected, images), success)
+    return AdversarialExamples(projected, success)
 
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,29 +27,34 @@ def pgd(
     epsilon: float,
     steps: int,
     generator: torch.Generator,
-    relative_step: float | None = None,
     restarts: int = 1,
 ) -> AdversarialExamples:
     """Untargeted Linf PGD on the cross-entropy, from a random start; broken samples leave the batch.
+
+    An example it returns has just crossed the boundary of this model: to replay it on another, take
+    `pgd_last_iterate`, which goes on.
 
     Args:
         model: Images in [0, 1] to logits, in evaluation mode.
         images: (B, C, H, W) float32 in [0, 1].
         labels: (B,) true classes.
         epsilon: Linf radius in pixels.
-        steps: Gradient steps per restart.
+        steps: Gradient steps per restart, of `step_size`.
         generator: CPU stream of the random starts.
-        relative_step: Step size as a share of epsilon; by default 2.5 / steps, at least 0.01.
         restarts: Random starts; samples already broken are not tried again.
     """
-    step = epsilon * (relative_step if relative_step is not None else max(2.5 / steps, 0.01))
     found = images.clone()
     remaining = torch.arange(len(images), device=images.device)
     for _ in range(restarts):
-        remaining = _run_once(model, images, labels, found, remaining, epsilon, step, steps, generator)
+        remaining = _run_once(model, images, labels, found, remaining, epsilon, steps, generator)
         if len(remaining) == 0:
             break
     return verified(model, images, labels, found, epsilon)
+
+
+def step_size(epsilon: float, steps: int) -> float:
+    """Return the usual step, in pixels: enough to cross the ball 2.5 times, at least a hundredth of it."""
+    return epsilon * max(2.5 / steps, 0.01)
 
 
 def _run_once(
@@ -59,11 +64,10 @@ def _run_once(
     found: Tensor,
     remaining: Tensor,
     epsilon: float,
-    step: float,
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Run one restart on the remaining samples; writes what it breaks to ``found``, returns what is left."""
+    """Run one restart on the remaining samples; writes iterates to ``found``, returns what is not broken."""
     originals, targets = images[remaining], labels[remaining]
     current = _random_start(originals, epsilon, generator)
     broken = torch.zeros(len(remaining), dtype=torch.bool, device=images.device)
@@ -74,32 +78,32 @@ def _run_once(
         else:
             with torch.no_grad():
                 logits = model(current)
-        newly = (logits.argmax(dim=1) != targets) & ~broken
-        best = torch.where(newly[:, None, None, None], current, best)
-        broken |= newly
+        best = torch.where(broken[:, None, None, None], best, current)
+        broken |= logits.argmax(dim=1) != targets
         if iteration == steps or iteration % _STEPS_BETWEEN_CHECKS == _STEPS_BETWEEN_CHECKS - 1:
+            found[remaining] = best
             keep = ~broken
-            found[remaining[broken]] = best[broken]
             remaining, originals, targets = remaining[keep], originals[keep], targets[keep]
             if iteration == steps or len(remaining) == 0:
                 break
-            current, best, gradient = current[keep], best[keep], gradient[keep]
-            broken = broken[keep]
-        current = _ascend(current, gradient, originals, step, epsilon)
+            current, best, gradient, broken = current[keep], best[keep], gradient[keep], broken[keep]
+        current = _ascend(current, gradient, originals, step_size(epsilon, steps), epsilon)
     return remaining
 
 
-def pgd_training_examples(
+def pgd_last_iterate(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     *,
     epsilon: float,
     steps: int,
-    relative_step: float,
+    step: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return PGD's last iterate for each image, for training: every sample takes every step.
+    """Return PGD's last iterate for each image: every sample takes every step.
+
+    For adversarial training, and for examples that are replayed on another model.
 
     Args:
         model: In the mode the gradients should see.
@@ -107,11 +111,11 @@ def pgd_training_examples(
         labels: (B,) true classes.
         epsilon: Linf radius in pixels.
         steps: Gradient steps.
-        relative_step: Step size as a share of epsilon.
+        step: Size of a step, in pixels.
         generator: CPU stream of the random start.
     """
     current = _random_start(images, epsilon, generator)
     for _ in range(steps):
         gradient, _ = input_gradient(model, current, labels)
-        current = _ascend(current, gradient, images, relative_step * epsilon, epsilon)
+        current = _ascend(current, gradient, images, step, epsilon)
     return current

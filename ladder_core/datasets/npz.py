@@ -3,6 +3,7 @@
 Members are unpacked to the work directory and memory-mapped, so that a dataset's size is not a process's.
 """
 
+import lzma
 import shutil
 import zipfile
 import zlib
@@ -17,7 +18,14 @@ from ladder_core.errors import DatasetError
 from ladder_schema.errors import ErrorCode
 
 TEST_SHARE = 0.2
-_CHUNK = 1024
+_CHUNK_BYTES = 64 << 20
+_MAX_LABEL = 1_000_000
+_FLOATS = (np.dtype("float16"), np.dtype("float32"), np.dtype("float64"))
+_OVERSHOOT = 2.0
+# What NumPy and zipfile raise for damaged or foreign content; a full disk is no fault of the upload.
+_UNREADABLE = (
+    ValueError, EOFError, OverflowError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 _LAYOUTS = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
 
 
@@ -59,7 +67,10 @@ def load_npz(path: Path, work_dir: Path, *, seed: int) -> Dataset:
             )
     else:
         train, test = split_stratified(train, TEST_SHARE, seed)
-        notes.append(f"No test split was given: {len(test)} images, a stratified choice, were held out.")
+        notes.append(
+            f"No test split was given: {len(test)} images, a stratified choice, were held out. The uploaded "
+            "model may have been trained on them, and then every figure of before hardening is too high."
+        )
     if len(np.unique(train.targets())) < 2:
         raise DatasetError(
             ErrorCode.DATASET_TOO_FEW_CLASSES,
@@ -91,7 +102,7 @@ def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
             ErrorCode.DATASET_UNREADABLE,
             f"the dataset is not a readable .npz archive ({error}): it is cut short, or not from numpy.savez",
         ) from error
-    except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise DatasetError(
             ErrorCode.DATASET_UNREADABLE,
             f"an array of the dataset cannot be read ({error}): save plain numeric arrays with numpy.savez, "
@@ -108,7 +119,7 @@ def _read_split(arrays: dict[str, npt.NDArray[Any]], name: str, notes: list[str]
 
 def _as_nchw(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """View the array as (N, C, H, W)."""
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+    if images.dtype != np.uint8 and images.dtype not in _FLOATS:
         raise DatasetError(
             ErrorCode.DATASET_IMAGES_INVALID,
             f"{name} has dtype {images.dtype}: give uint8 in 0..255 or floating point in [0, 1]",
@@ -149,12 +160,12 @@ def _read_labels(arrays: dict[str, npt.NDArray[Any]], name: str, count: int) -> 
             ErrorCode.DATASET_LABELS_INVALID,
             f"{key} has {len(labels)} labels for {count} images: give one label per image",
         )
-    whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0)
+    whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0) & (labels < _MAX_LABEL)
     if not whole.all():
         row = int(np.flatnonzero(~whole)[0])
         raise DatasetError(
             ErrorCode.DATASET_LABELS_INVALID,
-            f"{key}[{row}] is {labels[row]}: class indices are whole numbers from 0",
+            f"{key}[{row}] is {labels[row]}: class indices are whole numbers from 0 to {_MAX_LABEL - 1}",
         )
     return labels.astype(np.int64)
 
@@ -164,8 +175,9 @@ def _pixel_scale(images: npt.NDArray[Any], name: str, notes: list[str]) -> float
     if images.dtype == np.uint8:
         return 1 / 255
     low, high = np.inf, -np.inf
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
+    rows = max(1, _CHUNK_BYTES // images[0].nbytes)
+    for start in range(0, len(images), rows):
+        chunk = images[start : start + rows]
         if not np.isfinite(chunk).all():
             row = start + int(np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(1))[0])
             raise DatasetError(
@@ -178,6 +190,11 @@ def _pixel_scale(images: npt.NDArray[Any], name: str, notes: list[str]) -> float
             ErrorCode.DATASET_IMAGES_INVALID,
             f"{name} has values from {low:.4g} to {high:.4g}: give pixels in [0, 1] or [0, 255], and put any "
             "normalisation in config.preprocessing (value_range, mean, std)",
+        )
+    if 1 < high < _OVERSHOOT:
+        raise DatasetError(
+            ErrorCode.DATASET_IMAGES_INVALID,
+            f"{name} reaches {high:.4g}, which is neither [0, 1] nor [0, 255]: clip the pixels to [0, 1]",
         )
     if high > 1:
         notes.append(f"Pixels of {name} reach {high:.4g}: they were read as 0 to 255.")

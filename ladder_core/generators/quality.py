@@ -1,5 +1,6 @@
 """How faithful a generator is: reconstruction error, and what the classifier says of reconstructions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,13 @@ class Fidelity:
 
 @torch.no_grad()
 def measure_fidelity(
-    generator: nn.Module, classifier: Classifier, split: Split, *, batch_size: int, device: torch.device
+    generator: nn.Module,
+    classifier: Classifier,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    on_step: Callable[[float], None],
 ) -> Fidelity:
     """Reconstruct every image of a split from its own latent and compare.
 
@@ -31,6 +38,7 @@ def measure_fidelity(
         split: Images to reconstruct.
         batch_size: Images at a time.
         device: Where both are.
+        on_step: Called with the share done; may raise to stop.
     """
     squares = torch.zeros((), dtype=torch.float64, device=device)
     values = 0
@@ -40,4 +48,5 @@ def measure_fidelity(
         squares += (reconstructions - images).square().sum(dtype=torch.float64)
         values += images.numel()
         tally.add(classifier(reconstructions).argmax(dim=1) == labels)
+        on_step(tally.total / len(split))
     return Fidelity(float(squares) / values, tally.accuracy())

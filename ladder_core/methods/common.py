@@ -67,8 +67,14 @@ def evaluate_gradient_attacks(
     return test, tuple(results)
 
 
-def accuracy_on_test(run: Run, config: LadderConfig | PgdTrainingConfig, hardened: Classifier) -> Accuracy:
-    """Return the hardened model's accuracy on the whole test split."""
+def accuracy_on_test(
+    run: Run, config: LadderConfig | PgdTrainingConfig, hardened: Classifier, *, start: float
+) -> Accuracy:
+    """Return the hardened model's accuracy on the whole test split; the stage's progress from ``start``."""
     return clean_accuracy(
-        hardened, run.dataset.test, batch_size=config.evaluation.batch_size, device=run.device
+        hardened,
+        run.dataset.test,
+        batch_size=config.evaluation.batch_size,
+        device=run.device,
+        on_step=lambda done: run.progress.update(start + (1 - start) * done, "clean accuracy"),
     )

@@ -1,18 +1,21 @@
 """LADDER: latent boundary-guided adversarial training, paper section 3."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ladder_core.attacks import LadderAttacker
-from ladder_core.boundary import Boundaries, choose_pairs, fit_boundaries
+from ladder_core.boundary import Boundaries, choose_pairs, fit_boundaries, pool_latents
 from ladder_core.classifier import Classifier
+from ladder_core.comparison import MAP_SAMPLES, compare_with_linear_svc, map_latents
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
 from ladder_core.evaluation import evaluate_ladder_attack
 from ladder_core.examples import ladder_example_set
 from ladder_core.generators import build_generator, train_generator
 from ladder_core.generators.architectures import ConvGenerator, MlpGenerator, count_parameters
-from ladder_core.generators.quality import measure_fidelity
+from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
 from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
 from ladder_core.run import Outcome, Run
@@ -20,7 +23,7 @@ from ladder_core.seeding import numpy_stream, scoped_seed, torch_stream
 from ladder_core.training import LadderSource
 from ladder_schema.config import LadderConfig
 from ladder_schema.jobs import Stage
-from ladder_schema.report import AttackResult, BoundarySummary, ExampleSummary, GeneratorSummary
+from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary
 
 STAGE_WEIGHTS = {
     Stage.VALIDATE: 2.0,
@@ -54,26 +57,8 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
     )
     split, source = _examples(run, config, latents, attacker)
     hardened, losses = retrain_from_original(run, config, split, source)
-    test, attacks, example_summary = _evaluate(run, config, attacker, hardened)
-    return Outcome(
-        hardened,
-        losses,
-        accuracy_on_test(run, config, hardened),
-        attacks,
-        ladder_example_set(
-            attacker,
-            run.original,
-            hardened,
-            test,
-            config.evaluation.rho,
-            count=config.example_count,
-            seed=run.seed,
-            device=run.device,
-        ),
-        boundary=boundary_summary,
-        generator=generator_summary,
-        ladder=example_summary,
-    )
+    outcome = _evaluate(run, config, attacker, hardened, losses)
+    return replace(outcome, boundary=boundary_summary, generator=generator_summary)
 
 
 def _latents(run: Run, config: LadderConfig) -> Latents:
@@ -93,30 +78,33 @@ def _latents(run: Run, config: LadderConfig) -> Latents:
 def _boundaries(run: Run, config: LadderConfig, latents: Latents) -> tuple[Boundaries, BoundarySummary]:
     """3.1.1 and Eq. 2: an attention SVM for each pair of classes."""
     run.progress.enter(Stage.BOUNDARY)
-    classes, labels = run.original.num_classes, run.dataset.train.targets()
+    labels = run.dataset.train.targets()
     rows = _per_class(labels, config.boundary.samples_per_class, numpy_stream(run.seed, "boundary"))
-    boundaries = fit_boundaries(
+    pool = pool_latents(
         latents.batch(rows, run.device),
         torch.from_numpy(labels[rows]).to(run.device),
+        run.original.num_classes,
+    )
+    boundaries = fit_boundaries(
+        pool,
         choose_pairs(np.unique(labels), latents.confusion, config.boundary.max_pairs),
-        classes,
         config.boundary,
-        torch_stream(run.seed, "boundary"),
+        seed=run.seed,
         on_step=run.progress.update,
     )
-    accuracy = boundaries.held_out_accuracy
+    accuracy = boundaries.held_out_accuracy[~boundaries.held_out_accuracy.isnan()]
     return boundaries, BoundarySummary(
-        pairs=len(accuracy),
-        held_out_accuracy_mean=float(accuracy.mean()),
-        held_out_accuracy_min=float(accuracy.min()),
+        pairs=len(boundaries.pairs),
+        held_out_accuracy_mean=float(accuracy.mean()) if len(accuracy) else None,
+        held_out_accuracy_min=float(accuracy.min()) if len(accuracy) else None,
+        linear_svc=compare_with_linear_svc(boundaries, pool, run.seed),
     )
 
 
 def _per_class(labels: Indices, count: int, rng: np.random.Generator) -> Indices:
-    """Return the positions of at most ``count`` random samples of each class, in order."""
+    """Return the positions of at most ``count`` samples of each class, in random order."""
     order = rng.permutation(len(labels))
-    chosen = [order[labels[order] == label][:count] for label in np.unique(labels)]
-    return np.sort(np.concatenate(chosen))
+    return np.concatenate([order[labels[order] == label][:count] for label in np.unique(labels)])
 
 
 def _generator(
@@ -135,15 +123,11 @@ def _generator(
         config.generator,
         device=run.device,
         rng=numpy_stream(run.seed, "generator"),
-        on_step=run.progress.update,
+        on_step=lambda done: run.progress.update(0.9 * done),
     )
     sample = train.stratified(len(run.dataset.test), numpy_stream(run.seed, "fidelity"))
-    on_train, on_test = (
-        measure_fidelity(
-            generator, run.original, split, batch_size=config.evaluation.batch_size, device=run.device
-        )
-        for split in (sample, run.dataset.test)
-    )
+    on_train = _fidelity(run, config, generator, sample, start=0.9)
+    on_test = _fidelity(run, config, generator, run.dataset.test, start=0.95)
     return generator, GeneratorSummary(
         architecture=generator.name,
         parameter_count=count_parameters(generator),
@@ -151,6 +135,19 @@ def _generator(
         train_mse=on_train.mse,
         test_mse=on_test.mse,
         reconstruction_accuracy=on_test.accuracy,
+    )
+
+
+def _fidelity(
+    run: Run, config: LadderConfig, generator: MlpGenerator | ConvGenerator, split: Split, *, start: float
+) -> Fidelity:
+    return measure_fidelity(
+        generator,
+        run.original,
+        split,
+        batch_size=config.evaluation.batch_size,
+        device=run.device,
+        on_step=lambda done: run.progress.update(start + 0.05 * done, "fidelity"),
     )
 
 
@@ -172,10 +169,14 @@ def _examples(
 
 
 def _evaluate(
-    run: Run, config: LadderConfig, attacker: LadderAttacker, hardened: Classifier
-) -> tuple[Split, tuple[AttackResult, ...], ExampleSummary]:
+    run: Run,
+    config: LadderConfig,
+    attacker: LadderAttacker,
+    hardened: Classifier,
+    losses: tuple[EpochLosses, ...],
+) -> Outcome:
     """Section 4, and LADDER's own examples on held-out images (Tables 8 and 9)."""
-    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.9)
+    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.85)
     latents = compute_latents(
         run.original,
         test,
@@ -183,7 +184,7 @@ def _evaluate(
         classes=run.original.num_classes,
         batch_size=config.evaluation.batch_size,
         device=run.device,
-        on_step=lambda done: run.progress.update(0.9 + 0.05 * done),
+        on_step=lambda done: run.progress.update(0.85 + 0.05 * done, "latents"),
     )
     ladder, summary = evaluate_ladder_attack(
         attacker,
@@ -194,6 +195,26 @@ def _evaluate(
         config.evaluation,
         seed=run.seed,
         device=run.device,
-        on_step=lambda done: run.progress.update(0.95 + 0.05 * done),
+        on_step=lambda done: run.progress.update(0.9 + 0.05 * done, "ladder"),
     )
-    return test, attacks if ladder is None else (*attacks, ladder), summary
+    examples = ladder_example_set(
+        attacker,
+        run.original,
+        hardened,
+        test,
+        config.evaluation.rho,
+        count=config.example_count,
+        batch_size=config.evaluation.batch_size,
+        seed=run.seed,
+        device=run.device,
+    )
+    shown = test.stratified_positions(MAP_SAMPLES, numpy_stream(run.seed, "map"))
+    return Outcome(
+        hardened,
+        losses,
+        accuracy_on_test(run, config, hardened, start=0.95),
+        attacks if ladder is None else (*attacks, ladder),
+        examples,
+        ladder=summary,
+        latent_map=map_latents(latents.batch(shown, "cpu"), test.targets()[shown]),
+    )

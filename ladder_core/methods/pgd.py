@@ -3,40 +3,66 @@
 In Eq. 6's form, as the paper trains every method it compares with (section 4): half the loss on clean images.
 """
 
+from ladder_core.datasets import Split
 from ladder_core.evaluation import gradient_attacks
 from ladder_core.examples import attack_example_set
 from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
-from ladder_core.training import PgdSource
+from ladder_core.training import ExampleSource, PgdSource, StoredSource
 from ladder_schema.config import PgdTrainingConfig
 from ladder_schema.jobs import Stage
 
-STAGE_WEIGHTS = {Stage.VALIDATE: 2.0, Stage.RETRAIN: 70.0, Stage.EVALUATE: 25.0, Stage.REPORT: 1.0}
+STAGE_WEIGHTS = {
+    Stage.VALIDATE: 2.0,
+    Stage.EXAMPLES: 8.0,
+    Stage.RETRAIN: 70.0,
+    Stage.EVALUATE: 25.0,
+    Stage.REPORT: 1.0,
+}
 """Rough shares of a run's time, for its progress."""
 
 
 def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
-    """Retrain on PGD examples made against the model as it learns, and measure.
+    """Retrain on PGD examples, and measure.
+
+    ``retraining.examples``: ``fresh`` ones are made against the model as it learns (Madry et al.), ``fixed``
+    ones once against the original (the paper's "PGD Adv.").
 
     Raises:
         TrainingError: The training diverged.
         StopRequested: The run's progress callback asked to stop.
     """
-    epsilon = config.threat_model.epsilon
-    split = run.dataset.train
-    if config.retraining.examples == "fixed":
-        split = split.stratified(config.retraining.fixed_examples, numpy_stream(run.seed, "fixed-examples"))
-    source = PgdSource(config.pgd, epsilon, torch_stream(run.seed, "examples"))
+    split, source = _examples(run, config)
     hardened, losses = retrain_from_original(run, config, split, source)
-    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=1.0)
+    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.95)
     examples = attack_example_set(
-        gradient_attacks(epsilon, config.evaluation, run.seed)[-1],
+        gradient_attacks(config.threat_model.epsilon, config.evaluation, run.seed)[-1],
         run.original,
         hardened,
         test,
         count=config.example_count,
+        batch_size=config.evaluation.batch_size,
         seed=run.seed,
         device=run.device,
     )
-    return Outcome(hardened, losses, accuracy_on_test(run, config, hardened), attacks, examples)
+    return Outcome(hardened, losses, accuracy_on_test(run, config, hardened, start=0.95), attacks, examples)
+
+
+def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:
+    run.progress.enter(Stage.EXAMPLES)
+    epsilon, stream = config.threat_model.epsilon, torch_stream(run.seed, "examples")
+    source = PgdSource(config.pgd, epsilon, stream)
+    if config.retraining.examples == "fresh":
+        return run.dataset.train, source
+    rng = numpy_stream(run.seed, "fixed-examples")
+    split = run.dataset.train.stratified(config.retraining.fixed_examples, rng)
+    stored = StoredSource.make(
+        run.work_dir / "examples-train.npy",
+        lambda images, labels: source.attack(run.original, images, labels),
+        split,
+        batch_size=config.evaluation.batch_size,
+        device=run.device,
+        on_step=run.progress.update,
+    )
+    return split, stored

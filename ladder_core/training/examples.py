@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ladder_core.attacks.ladder import LadderAttacker
-from ladder_core.attacks.pgd import pgd_training_examples
-from ladder_core.datasets.base import Indices
+from ladder_core.attacks.pgd import pgd_last_iterate
+from ladder_core.datasets.base import Indices, Split
 from ladder_core.latents import Latents
-from ladder_core.perturb import Perturbation
+from ladder_core.perturb import Perturbation, concatenate
 from ladder_schema.config import PgdConfig
+
+_BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class LadderSource:
 
     def __init__(self, attacker: LadderAttacker, moved: Callable[[Indices], Perturbation]) -> None:
         self._attacker = attacker
-        self._moved = moved
+        self.moved = moved
         self._block: Perturbation | None = None
 
     @classmethod
@@ -89,13 +93,15 @@ class LadderSource:
         The set is kept as latents: small at any image size, and the frozen generator gives the same image of
         one every time.
         """
-        everything = torch.from_numpy(labels).to(device)
-        whole = attacker.perturb(latents.batch(np.arange(len(labels)), device), everything, rho, stream)
-        return cls(attacker, lambda positions: whole[torch.from_numpy(positions).to(device)])
+        once = cls.fresh(attacker, latents, labels, rho, stream, device)
+        positions = np.arange(len(labels))
+        blocks = [positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK)]
+        whole = concatenate([once.moved(block).to("cpu") for block in blocks])
+        return cls(attacker, lambda positions: whole[torch.from_numpy(positions)].to(device))
 
     def begin_block(self, positions: Indices) -> None:
         """Move the block's latents."""
-        self._block = self._moved(positions)
+        self._block = self.moved(positions)
 
     def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:  # noqa: ARG002
         """Return the generator's images of the batch's moved latents; the model under training has no say."""
@@ -117,14 +123,65 @@ class PgdSource:
     def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:  # noqa: ARG002
         """Attack the batch with the model in evaluation mode, so batch statistics don't leak into it."""
         model.eval()
-        attacked = pgd_training_examples(
+        attacked = self.attack(model, images, labels)
+        model.train()
+        return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the last iterate of PGD against a model in evaluation mode."""
+        return pgd_last_iterate(
             model,
             images,
             labels,
             epsilon=self._epsilon,
             steps=self._config.steps,
-            relative_step=self._config.relative_step,
+            step=self._config.relative_step * self._epsilon,
             generator=self._stream,
         )
-        model.train()
-        return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
+
+
+class StoredSource:
+    """Examples made once and kept in a file, whatever their size, as the paper does for every attack."""
+
+    def __init__(self, values: npt.NDArray[Any], device: torch.device) -> None:
+        """Take the (N, C, H, W) examples of a split's samples, often memory-mapped."""
+        self._values, self._device = values, device
+        self._block = np.arange(0)
+
+    @classmethod
+    def make(
+        cls,
+        path: Path,
+        attack: Callable[[Tensor, Tensor], Tensor],
+        split: Split,
+        *,
+        batch_size: int,
+        device: torch.device,
+        on_step: Callable[[float], None],
+    ) -> "StoredSource":
+        """Attack every image of a split.
+
+        Args:
+            path: File to store the examples in.
+            attack: From images and labels to examples.
+            split: Images to attack.
+            batch_size: Images at a time.
+            device: Where the attack runs.
+            on_step: Called with the share done; may raise to stop.
+        """
+        shape = (len(split), *split.image_shape)
+        values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for positions, images, labels in split.batches(batch_size, device):
+            values[positions] = attack(images, labels).cpu().numpy()
+            on_step((int(positions[-1]) + 1) / len(split))
+        return cls(values, device)
+
+    def begin_block(self, positions: Indices) -> None:
+        """Remember which samples come."""
+        self._block = positions
+
+    def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:  # noqa: ARG002
+        """Return the stored examples; the model under training has no say."""
+        rows = self._block[offset : offset + len(images)]
+        stored = torch.from_numpy(self._values[rows]).to(self._device)
+        return Partners(stored, torch.ones_like(labels, dtype=torch.bool))

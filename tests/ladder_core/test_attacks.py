@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ladder_core.attacks import fgsm, pgd, pgd_training_examples, verified
+from ladder_core.attacks import fgsm, pgd, pgd_last_iterate, verified
 
 
 class Linear(nn.Module):
@@ -51,10 +51,7 @@ def test_pgd_breaks_exactly_what_can_be_broken(steps: int, restarts: int) -> Non
     reach = epsilon * model.weight.abs().sum()
     clear = (margins - reach).abs() > 1e-4
     stream = torch.Generator().manual_seed(0)
-    result = pgd(
-        model, images, labels, epsilon=epsilon, steps=steps, restarts=restarts, generator=stream,
-        relative_step=2.5,
-    )  # fmt: skip
+    result = pgd(model, images, labels, epsilon=epsilon, steps=steps, restarts=restarts, generator=stream)
     assert torch.equal(result.success[clear], (margins < reach)[clear])
 
 
@@ -95,8 +92,8 @@ def test_pgd_is_at_least_as_strong_as_fgsm_on_a_real_network(digits_classifier, 
 def test_training_examples_stay_in_the_ball_and_raise_the_loss(digits_classifier, digits) -> None:
     images, labels = digits.train.batch(range(64))
     stream = torch.Generator().manual_seed(0)
-    attacked = pgd_training_examples(
-        digits_classifier, images, labels, epsilon=0.1, steps=5, relative_step=0.35, generator=stream
+    attacked = pgd_last_iterate(
+        digits_classifier, images, labels, epsilon=0.1, steps=5, step=0.035, generator=stream
     )
     assert (attacked - images).abs().max() <= 0.1 + 1e-6
     loss = nn.functional.cross_entropy

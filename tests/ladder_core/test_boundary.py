@@ -5,14 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from ladder_core.boundary import LOW_RANK, MAX_FULL_DIMENSION, Boundaries, choose_pairs, fit_boundaries
+from ladder_core.boundary import (
+    LOW_RANK,
+    MAX_FULL_DIMENSION,
+    Boundaries,
+    choose_pairs,
+    fit_boundaries,
+    pool_latents,
+)
+from ladder_core.comparison import compare_with_linear_svc, map_latents
 from ladder_schema.config import BoundaryConfig
 
 
-def blobs(
-    classes: int, dimension: int, per_class: int = 60
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def blobs(classes: int, dimension: int, per_class: int = 60) -> tuple[Tensor, Tensor, Tensor]:
     """Gaussian clouds around well separated centres."""
     stream = torch.Generator().manual_seed(0)
     centres = 4 * torch.nn.functional.normalize(torch.randn(classes, dimension, generator=stream), dim=1)
@@ -22,11 +29,17 @@ def blobs(
 
 
 def fit(
-    latents: torch.Tensor, labels: torch.Tensor, classes: int, seed: int = 0, steps: int = 60
+    latents: Tensor,
+    labels: Tensor,
+    classes: int,
+    seed: int = 0,
+    steps: int = 60,
+    pairs: Tensor | None = None,
 ) -> Boundaries:
-    pairs = torch.combinations(torch.arange(classes), 2)
-    stream = torch.Generator().manual_seed(seed)
-    return fit_boundaries(latents, labels, pairs, classes, BoundaryConfig(steps=steps), stream)
+    if pairs is None:
+        pairs = torch.combinations(torch.arange(classes), 2)
+    pool = pool_latents(latents, labels, classes)
+    return fit_boundaries(pool, pairs, BoundaryConfig(steps=steps), seed=seed)
 
 
 def test_attention_is_equation_2_sample_by_sample() -> None:
@@ -73,32 +86,59 @@ def test_directions_lead_from_the_source_to_the_target() -> None:
     torch.testing.assert_close(back, -directions)
 
 
-def test_the_decision_agrees_with_the_side_a_latent_is_on() -> None:
-    latents, labels, _ = blobs(3, 12)
-    boundaries = fit(latents, labels, 3)
-    for row, (first, second) in enumerate(boundaries.pairs.tolist()):
-        assert (boundaries.decision(latents[labels == first], row) < 0).all()
-        assert (boundaries.decision(latents[labels == second], row) > 0).all()
+def test_a_pair_is_trained_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batched problem, but neither the other pairs nor the chunks they are trained in may matter."""
+    latents, labels, _ = blobs(4, 9)
+    together = fit(latents, labels, 4, steps=25)
+    for row, pair in enumerate(together.pairs):
+        alone = fit(latents, labels, 4, steps=25, pairs=pair[None])
+        torch.testing.assert_close(alone.normal[0], together.normal[row], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(alone.maps[0][0], together.maps[0][row], rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr("ladder_core.boundary._CHUNK_BYTES", 1)
+    torch.testing.assert_close(fit(latents, labels, 4, steps=25).normal, together.normal)
 
 
-def test_a_pair_is_trained_as_if_it_were_alone() -> None:
-    """One batched problem, but no pair's gradient may depend on the others."""
-    latents, labels, _ = blobs(3, 9)
-    together = fit(latents, labels, 3, steps=25)
+def test_a_rare_class_weighs_as_much_as_a_common_one() -> None:
     stream = torch.Generator().manual_seed(0)
-    alone = fit_boundaries(latents, labels, torch.tensor([[0, 1]]), 3, BoundaryConfig(steps=25), stream)
-    # Initial weights are drawn pair by pair within a tensor, so only the first map starts the same; what must
-    # agree is the outcome: the same side for every latent, and nearly the same direction.
-    sources = labels[labels < 2]
-    a = together.directions(latents[labels < 2], sources, 1 - sources)
-    b = alone.directions(latents[labels < 2], sources, 1 - sources)
-    assert (a * b).sum(dim=1).min() > 0.8
+    labels = torch.tensor([0] * 300 + [1] * 12)[torch.randperm(312, generator=stream)]
+    latents = torch.randn(312, 5, generator=stream) + 2.0 * labels[:, None]
+    boundaries = fit(latents, labels, 2, steps=200)
+    sides = boundaries.directions(latents, labels, 1 - labels)
+    assert boundaries.held_out_accuracy.item() > 0.9
+    assert (sides[labels == 1].sum(dim=1) < 0).all()
+
+
+def test_nothing_is_claimed_of_pairs_without_held_out_samples() -> None:
+    latents, labels, _ = blobs(3, 9, per_class=1)
+    assert fit(latents, labels, 3, steps=2).held_out_accuracy.isnan().all()
+
+
+def test_the_normals_are_close_to_a_linear_svc() -> None:
+    latents, labels, _ = blobs(5, 16, per_class=200)
+    pool = pool_latents(latents, labels, 5)
+    boundaries = fit(latents, labels, 5)
+    summary = compare_with_linear_svc(boundaries, pool, seed=0)
+    assert summary is not None
+    assert summary.pairs == 10
+    assert summary.held_out_accuracy_mean == 1.0
+    assert summary.cosine_mean > 0.5
+
+
+def test_the_latent_map_is_the_plane_the_latents_lie_in() -> None:
+    stream = torch.Generator().manual_seed(0)
+    plane = torch.linalg.qr(torch.randn(20, 2, generator=stream)).Q
+    points = torch.randn(100, 2, generator=stream)
+    found = map_latents(points @ plane.T + 3.0, np.arange(100) % 3)
+    assert found is not None
+    assert sum(found.explained_variance) == pytest.approx(1.0)
+    projected = torch.tensor([found.first, found.second], dtype=torch.float64).T
+    expected = torch.pdist(points.double())
+    torch.testing.assert_close(torch.pdist(projected), expected, atol=1e-4, rtol=0)
 
 
 def test_unbuilt_pairs_have_no_direction() -> None:
     latents, labels, _ = blobs(3, 9)
-    stream = torch.Generator().manual_seed(0)
-    boundaries = fit_boundaries(latents, labels, torch.tensor([[0, 1]]), 3, BoundaryConfig(steps=5), stream)
+    boundaries = fit(latents, labels, 3, steps=5, pairs=torch.tensor([[0, 1]]))
     directions = boundaries.directions(latents[:2], torch.tensor([0, 0]), torch.tensor([2, 1]))
     assert directions[0].abs().sum() == 0
     assert directions[1].norm().item() == pytest.approx(1.0)

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from ladder_core.attacks import LadderAttacker
-from ladder_core.boundary import choose_pairs, fit_boundaries
+from ladder_core.boundary import choose_pairs, fit_boundaries, pool_latents
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.errors import StopRequested, TrainingError
 from ladder_core.generators import ConvGenerator, MlpGenerator, build_generator, train_generator
 from ladder_core.generators.quality import measure_fidelity
 from ladder_core.latents import Latents, compute_latents
-from ladder_core.training import LadderSource, Partners, PgdSource, retrain
+from ladder_core.training import LadderSource, Partners, PgdSource, StoredSource, retrain
 from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig
 from ladder_schema.errors import ErrorCode
 
@@ -32,10 +32,11 @@ def latents(digits_classifier: Classifier, digits: Dataset, tmp_path) -> Latents
 def attacker(digits_classifier: Classifier, digits: Dataset, latents: Latents) -> LadderAttacker:
     labels = digits.train.targets()
     boundaries = fit_boundaries(
-        latents.batch(range(400), CPU), torch.from_numpy(labels[:400]),
-        choose_pairs(np.arange(10), latents.confusion, 100), 10,
-        BoundaryConfig(steps=5), torch.Generator().manual_seed(0),
-    )  # fmt: skip
+        pool_latents(latents.batch(range(400), CPU), torch.from_numpy(labels[:400]), 10),
+        choose_pairs(np.arange(10), latents.confusion, 100),
+        BoundaryConfig(steps=5),
+        seed=0,
+    )
     torch.manual_seed(0)
     generator = build_generator("auto", latents.dimension, digits.train.image_shape)
     train_generator(
@@ -139,6 +140,55 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
 
 
+def test_stored_partners_are_what_was_made(digits, tmp_path) -> None:
+    split = digits.train.subset(np.arange(50, 90))
+    source = StoredSource.make(
+        tmp_path / "e.npy",
+        lambda images, labels: images * 0.5 + labels[:, None, None, None] / 100,
+        split,
+        batch_size=16,
+        device=CPU,
+        on_step=lambda _: None,
+    )
+    block = np.random.default_rng(0).permutation(40)
+    source.begin_block(block)
+    images, labels = split.batch(block[10:25])
+    partners = source.partners(nn.Identity(), images, labels, 10)
+    torch.testing.assert_close(partners.images, images * 0.5 + labels[:, None, None, None] / 100)
+
+
+@pytest.mark.parametrize("batch_size", [2, 7, 64, 5_000])
+def test_every_sample_is_seen_once_an_epoch(batch_size: int, digits_classifier, digits, monkeypatch) -> None:
+    monkeypatch.setattr("ladder_core.training.retraining.BLOCK_SIZE", 30)
+    split = digits.train.subset(np.arange(97))
+    seen: list[int] = []
+
+    class Watching(Shifted):
+        def begin_block(self, positions: np.ndarray) -> None:
+            self.block = positions
+
+        def partners(self, model, images, labels, offset) -> Partners:
+            rows = self.block[offset : offset + len(images)]
+            assert len(images) <= batch_size
+            assert split.labels[split.indices[rows]].tolist() == labels.tolist()
+            seen.extend(rows.tolist())
+            return super().partners(model, images, labels, offset)
+
+    steps: list[float] = []
+    retrain(
+        digits_classifier,
+        split,
+        Watching(),
+        RetrainingConfig(batch_size=batch_size, epochs=1),
+        device=CPU,
+        rng=np.random.default_rng(0),
+        on_step=lambda done, _: steps.append(done),
+    )
+    assert sorted(seen) == list(range(97))
+    assert steps[-1] == 1.0
+    assert len(steps) == -(-97 // batch_size)
+
+
 def test_divergence_is_an_error_that_names_the_learning_rate(digits_classifier, digits) -> None:
     for parameter in digits_classifier.parameters():
         parameter.data *= 1e18
@@ -196,7 +246,12 @@ def test_the_generator_learns_to_reconstruct(digits_classifier, digits, attacker
     images, _ = digits.train.batch(range(len(digits.train)))
     of_the_mean = (images - images.mean(dim=0)).square().mean().item()
     fidelity = measure_fidelity(
-        attacker.generator, digits_classifier, digits.test, batch_size=100, device=CPU
+        attacker.generator,
+        digits_classifier,
+        digits.test,
+        batch_size=100,
+        device=CPU,
+        on_step=lambda _: None,
     )
     assert fidelity.mse < 0.6 * of_the_mean
     assert fidelity.accuracy.total == len(digits.test)

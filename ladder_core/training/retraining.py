@@ -48,7 +48,8 @@ def retrain(
         TrainingError: A loss is no longer a number.
     """
     batch = min(config.batch_size, len(split))
-    per_epoch = _batches(len(split), batch)
+    block_size = batch * max(1, BLOCK_SIZE // batch)  # a batch never straddles two blocks
+    per_epoch = -(-len(split) // batch)
     total = config.epochs * per_epoch
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -63,10 +64,10 @@ def retrain(
     for epoch in range(config.epochs):
         order = rng.permutation(len(split))
         losses = torch.zeros(2, device=device)
-        for block_start in range(0, len(order), BLOCK_SIZE):
-            block = order[block_start : block_start + BLOCK_SIZE]
+        for block_start in range(0, len(order), block_size):
+            block = order[block_start : block_start + block_size]
             source.begin_block(block)
-            for offset in _offsets(len(block), batch):
+            for offset in range(0, len(block), batch):
                 images, labels = split.batch(block[offset : offset + batch], device)
                 partners = source.partners(model, images, labels, offset)
                 clean, adversarial = _pair_losses(model, images, partners.images, partners.valid, labels)
@@ -81,16 +82,6 @@ def retrain(
         history.append(_checked(losses / per_epoch, epoch, config))
     model.eval()
     return tuple(history)
-
-
-def _offsets(length: int, batch: int) -> range:
-    """Return where a block's batches start; a last batch of one is dropped, batch norm cannot take it."""
-    return range(0, length - 1 if length % batch == 1 else length, batch)
-
-
-def _batches(length: int, batch: int) -> int:
-    blocks = [min(BLOCK_SIZE, length - start) for start in range(0, length, BLOCK_SIZE)]
-    return sum(len(_offsets(block, batch)) for block in blocks)
 
 
 def _schedule(

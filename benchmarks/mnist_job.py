@@ -1,5 +1,7 @@
 """The paper's LeNet on MNIST through the whole service: post, harden, download, and the figures.
 
+Exits with 1 where clean accuracy, the gain on LADDER examples or the generator's error miss their marks.
+
 python -m benchmarks.mnist_job --data mnist.npz [--results DIRECTORY] [--config JSON]
 """
 
@@ -20,6 +22,7 @@ from ladder_schema.jobs import ArtifactName
 from ladder_schema.report import Report
 
 MEAN, STD = 0.1307, 0.3081
+MAX_CLEAN_DROP, MIN_LADDER_GAIN, MAX_TEST_MSE = 0.006, 0.25, 0.0075
 CONFIG = {
     "method": "ladder",
     "threat_model": {"epsilon": 0.3},
@@ -88,11 +91,25 @@ def show(report: Report, seconds: float) -> None:
     print(
         f"\nGenerator: MSE {generator.train_mse:.5f} train, {generator.test_mse:.5f} test; "
         f"{generator.reconstruction_accuracy.rate:.2%} of reconstructions classified correctly. "
-        f"LADDER examples at rho {examples.rho}: {examples.latents_crossed:.1%} of latents crossed, "
-        f"{examples.images_fooling:.1%} of images fooled the original."
+        f"LADDER examples at rho {examples.rho}: {examples.latents_at_target or 0:.1%} of latents reached the "
+        f"class they were moved to, {examples.images_fooling or 0:.1%} of images fooled the original."
     )
     stages = ", ".join(f"{stage} {taken:.0f}" for stage, taken in report.stage_seconds.items())
     print(f"\nSeconds by stage: {stages}.\n\n{report.verdict.headline}")
+
+
+def misses(report: Report) -> list[str]:
+    """Return what falls short: clean accuracy, accuracy on LADDER examples, the generator's error."""
+    found: list[str] = []
+    drop = report.clean_before.rate - report.clean_after.rate
+    if drop > MAX_CLEAN_DROP:
+        found.append(f"clean accuracy fell by {drop:.2%}, more than {MAX_CLEAN_DROP:.2%}")
+    gain = max((r.after.rate - r.before.rate for r in report.attacks if r.attack == "ladder"), default=0.0)
+    if gain < MIN_LADDER_GAIN:
+        found.append(f"accuracy on LADDER examples rose by {gain:.2%}, less than {MIN_LADDER_GAIN:.2%}")
+    if report.generator is None or report.generator.test_mse > MAX_TEST_MSE:
+        found.append(f"the generator's test MSE is not at most {MAX_TEST_MSE}")
+    return found
 
 
 def main() -> None:
@@ -111,6 +128,8 @@ def main() -> None:
     started = time.monotonic()
     report = harden(model, arguments.data, CONFIG | arguments.config, arguments.results)
     show(report, time.monotonic() - started)
+    if missed := misses(report):
+        raise SystemExit("Missed: " + "; ".join(missed))
 
 
 if __name__ == "__main__":

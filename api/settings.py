@@ -17,8 +17,14 @@ class ApiSettings(Settings):
         16,
         description="Uploads received at a time, each in bounded memory; one more is told to come back.",
     )
+    max_concurrent_uploads_per_owner: PositiveInt = Field(
+        8, description="How many of them may be one owner's, so that none keeps out all others."
+    )
     upload_idle_seconds: PositiveFloat = Field(
         60.0, description="How long an upload may send nothing before it is given up."
+    )
+    upload_min_bytes_per_second: PositiveInt = Field(
+        8192, description="How much of an upload has to arrive on average, after a start as long as that."
     )
     ready_seconds: PositiveFloat = Field(
         2.0, description="How long `/readyz` waits for each of the servers the API needs."

@@ -10,6 +10,9 @@ from api.errors import BadRequest, UnsupportedMediaType
 
 MEDIA_TYPE = "multipart/form-data"
 
+_MAX_HEADERS = 8
+_MAX_HEADER_BYTES = 4096
+
 
 @dataclass(frozen=True)
 class PartStart:
@@ -47,7 +50,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 async def read_parts(body: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[Event]:
-    """Parse a body as it arrives.
+    """Parse a body as it arrives, up to the boundary that closes it; what follows is not read.
 
     Raises:
         BadRequest: The body is no multipart form, or ends before it is complete.
@@ -56,8 +59,9 @@ async def read_parts(body: AsyncIterator[bytes], boundary: bytes) -> AsyncGenera
     async for chunk in body:
         for event in parser.feed(chunk):
             yield event
-    if not parser.complete:
-        raise BadRequest("The body ends in the middle of a part.")
+        if parser.complete:
+            return
+    raise BadRequest("The body ends in the middle of a part.")
 
 
 class _Parser:
@@ -83,6 +87,8 @@ class _Parser:
                     "on_part_end": lambda: self._events.append(PartEnd()),
                     "on_end": self._end,
                 },
+                max_header_count=_MAX_HEADERS,
+                max_header_size=_MAX_HEADER_BYTES,
             )
         except FormParserError as error:
             raise BadRequest(f"The boundary cannot be used: {error}.") from error

@@ -4,7 +4,7 @@ Whatever goes wrong on the way (a bad part, too many bytes, a caller that hangs 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,11 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from api.errors import FieldError, Invalid, TooLarge, Unavailable, UploadTimeout
+from api.errors import FieldError, Invalid, TooLarge
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
 from api.intake.feed import Feed
 from api.intake.inspector import NEEDS, FileKind, Inspector
+from api.intake.limits import UploadSlots, bounded
 from api.intake.multipart import Event, PartEnd, PartStart, read_parts
 from api.settings import ApiSettings
 from ladder_jobs.objects import MAX_PARTS, PART_BYTES, ObjectStore, StoredObject, StoreError, upload_key
@@ -53,8 +54,9 @@ class Intake:
         # Uploads wait for their callers, so they get threads of their own: the others stay free for requests.
         self.threads = anyio.CapacityLimiter(settings.max_concurrent_uploads)
         self._idle_seconds = settings.upload_idle_seconds
+        self._min_bytes_per_second = settings.upload_min_bytes_per_second
         self._max_body_bytes = sum(self.max_bytes.values()) + MAX_CONFIG_BYTES + _OVERHEAD_BYTES
-        self._slots = anyio.Semaphore(settings.max_concurrent_uploads)
+        self._slots = UploadSlots(settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner)
 
     async def receive(
         self, body: AsyncIterator[bytes], boundary: bytes, *, announced: int | None, owner_id: UUID
@@ -77,23 +79,24 @@ class Intake:
                 f"The body has {announced} bytes; a model of {self.max_bytes['model']} and a dataset of "
                 f"{self.max_bytes['dataset']} bytes are accepted."
             )
-        try:
-            self._slots.acquire_nowait()
-        except anyio.WouldBlock:
-            raise Unavailable("Too many uploads at once. Try again in a few seconds.") from None
-        receipt = _Receipt(self, owner_id)
-        try:
-            async with aclosing(read_parts(self._patient(body), boundary)) as events:
-                async for event in events:
-                    # Whoever takes a part takes all its events, so what arrives here begins one.
-                    if isinstance(event, PartStart):
-                        await receipt.take(event, events)
-            return receipt.submission()
-        except BaseException:
-            await self.discard(receipt.keys)
-            raise
-        finally:
-            self._slots.release()
+        arriving = bounded(
+            body,
+            max_bytes=self._max_body_bytes,
+            idle_seconds=self._idle_seconds,
+            min_bytes_per_second=self._min_bytes_per_second,
+        )
+        with self._slots.taken(owner_id):
+            receipt = _Receipt(self, owner_id)
+            try:
+                async with aclosing(arriving), aclosing(read_parts(arriving, boundary)) as events:
+                    async for event in events:
+                        # Whoever takes a part takes all its events, so what arrives here begins one.
+                        if isinstance(event, PartStart):
+                            await receipt.take(event, events)
+                return receipt.submission()
+            except BaseException:
+                await self.discard(receipt.keys)
+                raise
 
     async def discard(self, keys: Iterable[str]) -> None:
         """Delete uploads nobody will use, even while the server is shutting down, for a bounded time."""
@@ -103,20 +106,6 @@ class Intake:
                     await anyio.to_thread.run_sync(self.store.delete, key, abandon_on_cancel=True)
                 except StoreError as error:
                     log.warning("upload not discarded", key=key, error=str(error))
-
-    async def _patient(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The body, as long as it does not stall."""
-        while True:
-            try:
-                with anyio.fail_after(self._idle_seconds):
-                    chunk = await anext(body)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise UploadTimeout(
-                    f"Nothing arrived for {self._idle_seconds:g} seconds. Send the request again."
-                ) from None
-            yield chunk
 
 
 class _Receipt:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,3 +199,50 @@ def test_more_uploads_than_there_is_room_for_are_told_to_wait(elsewhere, new_acc
         assert account.http.get("/jobs").status_code == 200
     eventually(lambda: account.uploads() == [])
     assert account.post().status_code == 202
+
+
+def test_one_owner_does_not_keep_out_the_others(elsewhere, new_account, serve, eventually):
+    address = serve(create_app(elsewhere(max_concurrent_uploads=2, max_concurrent_uploads_per_owner=1)))
+    account, other = new_account(address), new_account(address)
+    with begun_post(address, account.token, length=9999) as connection:
+        connection.sendall(part("model") + ZIP + b"\r\n" + part("dataset"))
+        eventually(lambda: len(account.uploads()) == 1)
+        refused = account.post()
+        assert "one owner" in assert_problem(refused, 503)["detail"]
+        assert refused.headers["retry-after"]
+        assert other.post().status_code == 202
+    eventually(lambda: account.uploads() == [])
+    assert account.post().status_code == 202
+
+
+def test_a_caller_that_trickles_is_given_up(elsewhere, new_account, serve):
+    address = serve(create_app(elsewhere(upload_idle_seconds=0.5, upload_min_bytes_per_second=MIB)))
+    account = new_account(address)
+    with begun_post(address, account.token, length=9999) as connection:
+        connection.sendall(part("model") + ZIP)
+        connection.settimeout(0.05)
+        answer = b""
+        while not answer:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"bytes a second" in answer
+    assert account.uploads() == []
+
+
+def test_what_follows_the_closing_boundary_is_not_waited_for(address, account):
+    with begun_post(address, account.token) as connection:
+        whole = b"".join(body(model=iter([ZIP]), dataset=iter([ZIP])))
+        for piece in [whole, b"and more"]:
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_body_without_a_length_has_a_largest_size_too(elsewhere, new_account, serve):
+    """However it is filled: these are line ends before the first boundary, which belong to no part."""
+    address = serve(create_app(elsewhere(max_model_bytes=1000, max_dataset_bytes=1000)))
+    with begun_post(address, new_account(address).token) as connection:
+        for _ in range(32):
+            connection.sendall(b"10000\r\n%b\r\n" % (b"\r\n" * (1 << 15)))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")

@@ -91,7 +91,7 @@ def show(report: Report, seconds: float) -> None:
     print(
         f"\nGenerator: MSE {generator.train_mse:.5f} train, {generator.test_mse:.5f} test; "
         f"{generator.reconstruction_accuracy.rate:.2%} of reconstructions classified correctly. "
-        f"LADDER examples at rho {examples.rho}: {examples.latents_at_target or 0:.1%} of latents reached the "
+        f"At rho {examples.rho}, {examples.latents_at_target or 0:.1%} of latents reached the "
         f"class they were moved to, {examples.images_fooling or 0:.1%} of images fooled the original."
     )
     stages = ", ".join(f"{stage} {taken:.0f}" for stage, taken in report.stage_seconds.items())

@@ -123,6 +123,18 @@ def test_the_log_names_each_request_and_no_secret(process, new_account, eventual
     assert account.token not in process.log.read_text()
 
 
+def test_the_log_is_json_from_its_first_line_on(process, anonymous, eventually):
+    """What uvicorn itself says included: of its start, and of a request that is no HTTP."""
+    host, port = process.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"no HTTP at all\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+    eventually(lambda: "Invalid HTTP request" in process.log.read_text())
+    said = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert {"event", "level", "logger", "timestamp"} <= set.intersection(*map(set, said))
+    assert any("startup complete" in line["event"] for line in said)
+
+
 def test_a_file_over_the_cap_is_refused_while_it_arrives(elsewhere, new_account, serve):
     address = serve(create_app(elsewhere(max_model_bytes=1000, max_dataset_bytes=3 * MIB)))
     account = new_account(address)

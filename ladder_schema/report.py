@@ -85,12 +85,15 @@ class DatasetCard(_Value):
     """The uploaded dataset."""
 
     sha256: Text
+    format: Text = Field("npz", description="How the upload was laid out.")
     image_shape: tuple[Count, Count, Count] = Field(description="Channels, height, width.")
     train_samples: Count
     test_samples: Count
     class_names: tuple[Annotated[str, Field(max_length=200)], ...]
     train_per_class: tuple[Count, ...]
     test_per_class: tuple[Count, ...]
+    bad_images: Count = Field(0, description="Image files that could not be used and were left out.")
+    bad_image_examples: Texts = Field((), description="The first of them, and what is wrong with each.")
     notes: Texts = ()
 
 

@@ -3,6 +3,7 @@
 Members are unpacked to the work directory and memory-mapped, so that a dataset's size is not a process's.
 """
 
+import errno
 import shutil
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from ladder_core.errors import DatasetError
 from ladder_schema.errors import ErrorCode
 
 TEST_SHARE = 0.2
-_CHUNK = 1024
+_CHUNK_BYTES = 64 << 20
 _LAYOUTS = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
 
 
@@ -92,6 +93,12 @@ def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
             f"the dataset is not a readable .npz archive ({error}): it is cut short, or not from numpy.savez",
         ) from error
     except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise DatasetError(
+                ErrorCode.DATASET_TOO_LARGE,
+                "an array of the dataset is larger than a job's file may be: send fewer images, or uint8 "
+                "instead of floating point",
+            ) from error
         raise DatasetError(
             ErrorCode.DATASET_UNREADABLE,
             f"an array of the dataset cannot be read ({error}): save plain numeric arrays with numpy.savez, "
@@ -164,8 +171,9 @@ def _pixel_scale(images: npt.NDArray[Any], name: str, notes: list[str]) -> float
     if images.dtype == np.uint8:
         return 1 / 255
     low, high = np.inf, -np.inf
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
+    rows = max(1, _CHUNK_BYTES // images[0].nbytes)
+    for start in range(0, len(images), rows):
+        chunk = images[start : start + rows]
         if not np.isfinite(chunk).all():
             row = start + int(np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(1))[0])
             raise DatasetError(

@@ -137,12 +137,13 @@ def _generator(
         rng=numpy_stream(run.seed, "generator"),
         on_step=run.progress.update,
     )
-    sample = train.stratified(len(run.dataset.test), numpy_stream(run.seed, "fidelity"))
+    test = run.dataset.test.stratified(config.evaluation.max_samples, numpy_stream(run.seed, "fidelity-test"))
+    sample = train.stratified(len(test), numpy_stream(run.seed, "fidelity"))
     on_train, on_test = (
         measure_fidelity(
             generator, run.original, split, batch_size=config.evaluation.batch_size, device=run.device
         )
-        for split in (sample, run.dataset.test)
+        for split in (sample, test)
     )
     return generator, GeneratorSummary(
         architecture=generator.name,

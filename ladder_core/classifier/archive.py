@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ladder_core.errors import ModelError
+from ladder_core.harm import check_script
 from ladder_schema.errors import ErrorCode
 
 _HOW_TO_EXPORT = "export the model with torch.jit.trace(model.eval(), images).save(path)"
@@ -56,7 +57,8 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
 
     Raises:
         ModelError: ``MODEL_UNREADABLE`` if the file is no TorchScript archive or cannot be loaded,
-            ``MODEL_UNSUPPORTED`` if PyTorch wrote it but cannot read it.
+            ``MODEL_UNSUPPORTED`` if PyTorch wrote it but cannot read it, ``MODEL_UNSAFE`` if a method of it
+            holds an operator that no classifier needs.
     """
     extra: dict[str, str | bytes] = dict.fromkeys(_extra_files(_archive_names(path)), "")
     try:
@@ -66,6 +68,7 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
     except Exception as error:
         # Whatever the file's own code raised while loading is the file's fault.
         raise _load_error(error) from error
+    check_script(script)
     return script, _as_bytes(extra)
 
 

@@ -1,7 +1,8 @@
 """Reads folders of images in an archive, one folder per class, as torchvision's ImageFolder lays them out."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 
 from ladder_core.datasets.archives import Archive, DamagedMemberError, Member
 from ladder_core.datasets.base import Dataset
@@ -37,7 +38,7 @@ def _samples(archive: Archive, layout: Layout) -> Iterator[Sample]:
     for member in archive.members():
         place = layout.place(member.name)
         if place is not None:
-            extension = PurePosixPath(member.name).suffix
+            extension = splitext(member.name)[1]
             yield Sample(member.name, _content(member), place.part, place.label, extension)
 
 

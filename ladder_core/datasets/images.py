@@ -174,7 +174,8 @@ def _room_for(image: Image.Image) -> Iterator[None]:
 
 def _upright_size(image: Image.Image) -> Size:
     width, height = image.size
-    sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+    # Of a TIFF, Pillow says the upright size right away.
+    sideways = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
     return (width, height) if sideways else (height, width)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from ladder_core.datasets.images import EXTENSIONS
 from ladder_core.datasets.text import shown, shown_list
@@ -67,13 +67,13 @@ class Layout:
 
 def image_folders(name: str) -> tuple[str, ...] | None:
     """Return the folders a member is in; None if its name is not an image's, or hidden."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.suffix.lower() not in EXTENSIONS:
+    if splitext(name)[1].lower() not in EXTENSIONS:
         return None
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
     # Hidden files and __MACOSX hold what a file manager keeps about an image, under the image's own name.
-    if any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in path.parts):
+    if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         return None
-    return path.parts[:-1]
+    return tuple(parts[:-1])
 
 
 def read_layout(names: Iterable[str]) -> Layout:

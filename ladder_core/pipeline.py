@@ -14,14 +14,16 @@ import torch
 
 from ladder_core import evaluation, validation
 from ladder_core.artifacts import gallery, save_examples, save_weights
-from ladder_core.classifier import load_classifier
-from ladder_core.datasets import load_npz
+from ladder_core.classifier import Classifier, load_classifier
+from ladder_core.datasets import load_dataset
+from ladder_core.datasets.images import Wanted
+from ladder_core.harm import DATASET_LIMITS, check_archive, check_model
 from ladder_core.methods import harden_with_ladder, harden_with_pgd, ladder, pgd
 from ladder_core.progress import Progress, ProgressCallback
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream
 from ladder_core.verdict import judge
-from ladder_schema.config import LadderConfig, PgdTrainingConfig
+from ladder_schema.config import LadderConfig, PgdTrainingConfig, Preprocessing
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import DatasetCard, ModelCard, Report
@@ -83,9 +85,18 @@ def _validate(
 ) -> Run:
     """Read both uploads and check that the model knows its own data."""
     progress.enter(Stage.VALIDATE)
+    check_model(model_path)
+    check_archive(dataset_path, DATASET_LIMITS)
     original = load_classifier(model_path, device=device, preprocessing=config.preprocessing)
     progress.update(0.3, "model read")
-    dataset = load_npz(dataset_path, work_dir, seed=config.seed)
+    dataset = load_dataset(
+        dataset_path,
+        work_dir,
+        seed=config.seed,
+        asked=config.input,
+        model=_taken_by(original, config.preprocessing),
+        max_bad_images=config.max_bad_images,
+    )
     validation.check_preprocessing(dataset, config.preprocessing)
     images, _ = dataset.test.batch(np.arange(min(4, len(dataset.test))), device)
     original.probe(images)
@@ -103,6 +114,14 @@ def _validate(
         on_step=lambda done: progress.update(0.7 + 0.3 * done, "clean accuracy"),
     )
     return Run(original, dataset, clean, work_dir, device, config.seed, progress)
+
+
+def _taken_by(model: Classifier, preprocessing: Preprocessing) -> Wanted:
+    """Return what is known of the images a model takes, before any was tried."""
+    shape = model.describe().input_shape
+    if shape is None or len(shape) != 3 or shape[0] not in (1, 3):
+        return Wanted(preprocessing.resize)
+    return Wanted(preprocessing.resize or (shape[1], shape[2]), 1 if shape[0] == 1 else 3)
 
 
 def _report(
@@ -151,12 +170,15 @@ def _dataset_card(run: Run, path: Path) -> DatasetCard:
     names = dataset.class_names or tuple(str(label) for label in range(classes))
     return DatasetCard(
         sha256=_sha256(path),
+        format=dataset.format,
         image_shape=dataset.train.image_shape,
         train_samples=len(dataset.train),
         test_samples=len(dataset.test),
         class_names=names,
         train_per_class=_per_class(dataset.train.targets(), classes),
         test_per_class=_per_class(dataset.test.targets(), classes),
+        bad_images=dataset.bad_images.count,
+        bad_image_examples=dataset.bad_images.examples,
         notes=dataset.notes,
     )
 

@@ -16,6 +16,7 @@ from ladder_schema.config import Preprocessing
 from ladder_schema.errors import ErrorCode
 
 PROBE_SAMPLES = 1_000
+_BATCH = 250
 # A model must be this share of the way from guessing the commonest class to perfect.
 _LEAST_SKILL = 0.1
 
@@ -48,19 +49,20 @@ def check_labels(dataset: Dataset, classes: int) -> None:
     Raises:
         DatasetError: One is not.
     """
-    for name, split in (("y_train", dataset.train), ("y_test", dataset.test)):
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
         largest = int(split.targets().max())
         if largest >= classes:
             raise DatasetError(
                 ErrorCode.DATASET_LABELS_INVALID,
-                f"{name} has class {largest}, but the model has {classes} outputs (0 to {classes - 1}): "
-                "check the label encoding, or upload the model that was trained on these classes",
+                f"the {name} labels hold class {largest}, but the model has {classes} outputs (0 to "
+                f"{classes - 1}): check the label encoding, or upload the model that was trained on these "
+                "classes",
             )
     if dataset.class_names and len(dataset.class_names) != classes:
         raise DatasetError(
             ErrorCode.DATASET_LABELS_INVALID,
-            f"class_names has {len(dataset.class_names)} names, but the model has {classes} outputs: give "
-            "one name per output, in order",
+            f"the dataset names {len(dataset.class_names)} classes, but the model has {classes} outputs: "
+            "give one name (for image folders: one folder) per output, in order",
         )
 
 
@@ -113,7 +115,7 @@ def check_skill(model: Classifier, split: Split, preprocessing: Preprocessing, d
 
 @torch.no_grad()
 def _predict(model: Classifier, split: Split, device: torch.device) -> Indices:
-    parts = [model(images).argmax(dim=1).cpu() for _, images, _ in split.batches(250, device)]
+    parts = [model(images).argmax(dim=1).cpu() for _, images, _ in split.batches(_BATCH, device)]
     return torch.cat(parts).numpy()
 
 
@@ -162,14 +164,23 @@ def _guesses(split: Split, preprocessing: Preprocessing) -> Iterator[_Guess]:
     yield guess("no preprocessing")
     yield guess("preprocessing.value_range [0, 255]", value_range=(0.0, 255.0))
     yield guess("preprocessing.value_range [-1, 1]", value_range=(-1.0, 1.0))
-    images, _ = split.batch(np.arange(len(split)))
-    mean = [round(v, 4) for v in images.mean(dim=(0, 2, 3)).tolist()]
-    std = [max(round(v, 4), 1e-3) for v in images.std(dim=(0, 2, 3)).tolist()]
+    mean, std = _channel_statistics(split)
     yield guess(f"preprocessing.mean {mean} and std {std}", mean=mean, std=std)
     if split.image_shape[0] == 3:
         imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
         yield guess("ImageNet's preprocessing.mean and std", **imagenet)
         yield guess("preprocessing.channel_order bgr", channel_order="bgr")
+
+
+def _channel_statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and standard deviation; large images are not held all at once."""
+    total = torch.zeros(2, split.image_shape[0], dtype=torch.float64)
+    for _, images, _ in split.batches(_BATCH):
+        values = images.double()
+        total += torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
+    first, second = total / (len(split) * split.image_shape[1] * split.image_shape[2])
+    std = (second - first.square()).clamp_min(0).sqrt()
+    return [round(v, 4) for v in first.tolist()], [max(round(v, 4), 1e-3) for v in std.tolist()]
 
 
 def _best_permutation(predictions: Indices, labels: Indices) -> float:

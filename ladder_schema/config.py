@@ -65,6 +65,22 @@ class Preprocessing(_Section):
         return self
 
 
+class InputConfig(_Section):
+    """How images that come as files are read; images that come as arrays are used as they are."""
+
+    size: tuple[Annotated[int, Field(ge=1, le=4_096)], Annotated[int, Field(ge=1, le=4_096)]] | None = Field(
+        None,
+        description="Height and width images are resized to; by default what the model takes, where known.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        None,
+        description="Grey (1) or RGB (3); by default what the model takes, where known, else as they are.",
+    )
+    label_column: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Parquet's column of labels, where there are several that may be."
+    )
+
+
 class BoundaryConfig(_Section):
     """The attention SVM of each class pair (paper 3.1.1)."""
 
@@ -147,7 +163,9 @@ class EvaluationConfig(_Section):
     """How robustness is measured, before and after."""
 
     max_samples: int | None = Field(
-        None, ge=1, description="Test images each attack sees, a stratified choice; null takes all."
+        None,
+        ge=1,
+        description="Test images attacks and generator are measured on, a stratified choice; null takes all.",
     )
     pgd_steps: int = Field(40, ge=1, le=10_000)
     pgd_restarts: int = Field(1, ge=1, le=100)
@@ -167,6 +185,10 @@ class _Job(_Section):
     )
     threat_model: ThreatModel = ThreatModel()
     preprocessing: Preprocessing = Preprocessing()
+    input: InputConfig = InputConfig()
+    max_bad_images: UnitInterval = Field(
+        0.01, description="Share of image files that may be unreadable and are left out; more fail the job."
+    )
     retraining: RetrainingConfig = RetrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     example_count: int = Field(

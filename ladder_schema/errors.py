@@ -22,13 +22,17 @@ class ErrorCode(StrEnum):
 
     # The uploaded dataset.
     DATASET_UNREADABLE = "dataset_unreadable"
+    DATASET_UNSAFE = "dataset_unsafe"
+    """An archive built to do harm while it is unpacked: a bomb, a path that leads out, a link."""
     DATASET_UNLABELLED = "dataset_unlabelled"
     DATASET_LABELS_INVALID = "dataset_labels_invalid"
     """Labels that are no class indices, or outside the model's classes."""
     DATASET_TOO_FEW_CLASSES = "dataset_too_few_classes"
     DATASET_TOO_SMALL = "dataset_too_small"
+    DATASET_TOO_LARGE = "dataset_too_large"
+    """Unpacked or decoded, it does not fit into the files a job may write."""
     DATASET_IMAGES_INVALID = "dataset_images_invalid"
-    """Not finite, a shape that is no image, or values outside the stated range."""
+    """Not finite, a shape that is no image, values outside the stated range, or too many damaged files."""
 
     # The run.
     CONFIG_UNSUITABLE = "config_unsuitable"

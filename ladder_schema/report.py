@@ -98,12 +98,15 @@ class DatasetCard(_Value):
     """The uploaded dataset."""
 
     sha256: Text
+    format: Text = Field("npz", description="How the upload was laid out.")
     image_shape: tuple[Count, Count, Count] = Field(description="Channels, height, width.")
     train_samples: Count
     test_samples: Count
     class_names: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=MAX_CLASSES)]
     train_per_class: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)]
     test_per_class: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)]
+    bad_images: Count = Field(0, description="Image files that could not be used and were left out.")
+    bad_image_examples: Texts = Field((), description="The first of them, and what is wrong with each.")
     notes: Texts = ()
 
 

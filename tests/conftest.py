@@ -35,7 +35,17 @@ def settings(servers: LocalServers) -> Settings:
 @pytest.fixture(scope="session")
 def mnist() -> Path:
     """The file ``mnist.npz`` that ``LADDER_TEST_MNIST`` names."""
-    path = Path(os.environ.get("LADDER_TEST_MNIST", ""))
+    return _data_file("LADDER_TEST_MNIST", "mnist.npz")
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The file ``cifar10.zip``, image folders, that ``LADDER_TEST_CIFAR10`` names."""
+    return _data_file("LADDER_TEST_CIFAR10", "cifar10.zip")
+
+
+def _data_file(variable: str, name: str) -> Path:
+    path = Path(os.environ.get(variable, ""))
     if not path.is_file():
-        pytest.skip("set LADDER_TEST_MNIST to the path of mnist.npz to run this test")
+        pytest.skip(f"set {variable} to the path of {name} to run this test")
     return path

@@ -1,4 +1,4 @@
-"""Tells a file's format by its first bytes, and by its last whether a zip archive is whole; opens nothing."""
+"""Tells a file's format by its first bytes, and by its last whether it is whole; opens nothing."""
 
 import struct
 
@@ -6,11 +6,16 @@ HEAD_BYTES = 264
 """How much of a file's beginning :func:`recognise` looks at."""
 
 TAIL_BYTES = 22 + 0xFFFF
-"""How much of its end :func:`zip_flaw` looks at: the end record with the longest comment."""
+"""How much of its end :func:`flaw` looks at: a zip archive's end record with the longest comment."""
 
 _ZIP = b"PK\x03\x04"
 _ZIP_END = b"PK\x05\x06"
+_LEAST_PARQUET = 12
+_TAR_BLOCK = 512
 _UNKNOWN_IN_ZIP32 = 0xFFFFFFFF
+
+_PARQUET = b"PAR1"
+_COMPRESSED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00")
 
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _SIGNATURES = (
@@ -19,7 +24,7 @@ _SIGNATURES = (
     (b"\x80", "a bare pickle"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or h5py)"),
     (b"\x93NUMPY", "a single .npy array"),
-    (b"PAR1", "a Parquet file"),
+    (_PARQUET, "a Parquet file"),
     (b"GGUF", "a GGUF file"),
     (b"\x1f\x8b", "a gzip file"),
     (b"BZh", "a bzip2 file"),
@@ -36,12 +41,22 @@ def is_zip(head: bytes) -> bool:
     return head.startswith(_ZIP)
 
 
+def is_dataset(head: bytes) -> bool:
+    """Whether a file begins as a zip, a tar, a compressed file (of a tar, perhaps) or Parquet does."""
+    return is_zip(head) or is_tar(head) or head.startswith((_PARQUET, *_COMPRESSED))
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file begins as a tar archive does."""
+    return head[257:262] == b"ustar"
+
+
 def recognise(head: bytes) -> str:
     """What a file that is no zip archive looks like, in words."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
-    if head[257:262] == b"ustar":
+    if is_tar(head):
         return "a tar archive"
     if head[8:10] == b'{"':
         return "a safetensors file"
@@ -54,6 +69,30 @@ def recognise(head: bytes) -> str:
     except UnicodeDecodeError:
         return "no format known here"
     return "plain text"
+
+
+def flaw(head: bytes, tail: bytes, size: int) -> str | None:
+    """What shows, at its end, that a file is not whole.
+
+    Args:
+        head: The file's first bytes.
+        tail: Its last, at most :data:`TAIL_BYTES`.
+        size: The whole file's length.
+
+    Returns:
+        The flaw in words, or None; a compressed file's end says nothing.
+    """
+    if is_zip(head):
+        return zip_flaw(tail, size)
+    if head.startswith(_PARQUET):
+        return (
+            None
+            if tail.endswith(_PARQUET) and size >= _LEAST_PARQUET
+            else "it is cut short: its footer is missing"
+        )
+    if is_tar(head) and size % _TAR_BLOCK:
+        return f"it is cut short: a tar archive is made of blocks of {_TAR_BLOCK} bytes"
+    return None
 
 
 def zip_flaw(tail: bytes, size: int) -> str | None:

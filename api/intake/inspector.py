@@ -3,18 +3,22 @@
 from typing import Literal
 
 from api.errors import Invalid, TooLarge
-from api.intake.formats import HEAD_BYTES, TAIL_BYTES, is_zip, recognise, zip_flaw
+from api.intake.formats import HEAD_BYTES, TAIL_BYTES, flaw, is_dataset, is_zip, recognise
 
 FileKind = Literal["model", "dataset"]
 
 NEEDS: dict[FileKind, str] = {
     "model": "Send a TorchScript file, written by torch.jit.save(torch.jit.script(model), path).",
-    "dataset": "Send a NumPy archive, written by numpy.savez(path, x_train=..., y_train=...).",
+    "dataset": (
+        "Send a NumPy archive, written by numpy.savez(path, x_train=..., y_train=...), a zip or tar archive "
+        "of image folders (train/<class>/..., test/<class>/...), or Parquet of encoded images and labels."
+    ),
 }
+_BEGINS_AS_IT_SHOULD = {"model": is_zip, "dataset": is_dataset}
 
 
 class Inspector:
-    """Watches one file; both kinds are zip archives, which is as much as can be told without opening them."""
+    """Watches one file; its first and last bytes are as much as can be told without opening it."""
 
     def __init__(self, kind: FileKind, max_bytes: int) -> None:
         self._kind = kind
@@ -48,14 +52,14 @@ class Inspector:
         if not self._bytes:
             raise Invalid.field(self._kind, "The file is empty.", NEEDS[self._kind])
         self._check_head()
-        flaw = zip_flaw(self._tail, self._bytes)
-        if flaw:
+        missing = flaw(self._head, self._tail, self._bytes)
+        if missing:
             raise Invalid.field(
-                self._kind, f"The file is not whole: {flaw}.", "Write it again, and send all of it."
+                self._kind, f"The file is not whole: {missing}.", "Write it again, and send all of it."
             )
 
     def _check_head(self) -> None:
-        if not is_zip(self._head):
+        if not _BEGINS_AS_IT_SHOULD[self._kind](self._head):
             raise Invalid.field(
                 self._kind,
                 f"The file looks like {recognise(self._head)}.",

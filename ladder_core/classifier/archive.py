@@ -1,17 +1,22 @@
 """Recognise an uploaded model file and load it, or say what it is instead.
 
 This module names honest mistakes. It is no defence: ``torch.jit.load`` runs code of the file while loading,
-so a file from a stranger is loaded only in a process that may do no harm.
+and ``torch.export.load`` reads pickles, so a file from a stranger is loaded only in a process that may do no
+harm.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
+from enum import Enum, auto
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ladder_core.errors import ModelError
+from ladder_core.harm import check_script
 from ladder_schema.errors import ErrorCode
 
 _HOW_TO_EXPORT = "export the model with torch.jit.trace(model.eval(), images).save(path)"
@@ -22,6 +27,22 @@ _FOREIGN_FORMATS = (
     (b"\x1f\x8b", "a gzip file"),
 )
 _SUMMARY_LENGTH = 300
+
+
+class ArchiveKind(Enum):
+    """The archives that hold a program."""
+
+    TORCHSCRIPT = auto()
+    EXPORT = auto()
+
+
+def archive_kind(path: Path) -> ArchiveKind:
+    """Recognise a model file by its content.
+
+    Raises:
+        ModelError: ``MODEL_UNREADABLE`` if it is no archive that holds a program.
+    """
+    return _kind(_archive_names(path))
 
 
 def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
@@ -36,10 +57,10 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
 
     Raises:
         ModelError: ``MODEL_UNREADABLE`` if the file is no TorchScript archive or cannot be loaded,
-            ``MODEL_UNSUPPORTED`` if it is another format PyTorch writes.
+            ``MODEL_UNSUPPORTED`` if PyTorch wrote it but cannot read it, ``MODEL_UNSAFE`` if a method of it
+            holds an operator that no classifier needs.
     """
-    names = _archive_names(path)
-    extra: dict[str, str | bytes] = dict.fromkeys(_extra_files(names), "")
+    extra: dict[str, str | bytes] = dict.fromkeys(_extra_files(_archive_names(path)), "")
     try:
         script: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location="cpu", _extra_files=extra
@@ -47,11 +68,47 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
     except Exception as error:
         # Whatever the file's own code raised while loading is the file's fault.
         raise _load_error(error) from error
-    return script, {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
+    check_script(script)
+    return script, _as_bytes(extra)
+
+
+def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, bytes]]:
+    """Load a ``torch.export`` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The program as saved, and the extra files the user stored in it (``extra_files`` of
+        ``torch.export.save``).
+
+    Raises:
+        ModelError: ``MODEL_UNREADABLE`` if the file cannot be loaded, ``MODEL_UNSUPPORTED`` if it holds
+            objects of custom classes.
+    """
+    names = _archive_names(path)
+    if any(Path(name).name.startswith("custom_obj") for name in names):
+        raise ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            "the model file holds objects of custom classes; keep to tensors and PyTorch's own layers",
+        )
+    extra: dict[str, Any] = dict.fromkeys(_extra_files(names), "")
+    try:
+        # Opened here, since by its path a file is only read if the path ends in .pt2.
+        with path.open("rb") as file:
+            program = torch.export.load(file, extra_files=extra)
+    except Exception as error:
+        # PyTorch raises whatever reading a wrong field happened to raise.
+        raise _load_error(error) from error
+    return program, _as_bytes(extra)
+
+
+def _as_bytes(extra: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    return {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
 
 
 def _archive_names(path: Path) -> list[str]:
-    """The entries of the archive, after checking that it is TorchScript."""
+    """The entries of the archive, after checking that it is one."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -61,14 +118,14 @@ def _archive_names(path: Path) -> list[str]:
         raise _unreadable(f"the model file is empty; {_HOW_TO_EXPORT}")
     if not start.startswith(b"PK"):
         raise _unreadable(
-            f"the model file is {_foreign_format(start)}, not a TorchScript archive; {_HOW_TO_EXPORT}"
+            f"the model file is {_foreign_format(start)}, not an archive of TorchScript or torch.export; "
+            f"{_HOW_TO_EXPORT}"
         )
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise _unreadable("the model file is a damaged or truncated archive; upload it again") from error
-    _check_is_torchscript(names)
     return names
 
 
@@ -83,21 +140,20 @@ def _foreign_format(start: bytes) -> str:
     return "of an unknown format"
 
 
-def _check_is_torchscript(names: list[str]) -> None:
+def _kind(names: list[str]) -> ArchiveKind:
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        return
-    if any(name.endswith(("model.json", "serialized_exported_program.json")) for name in names):
-        raise ModelError(
-            ErrorCode.MODEL_UNSUPPORTED,
-            f"the model file is a torch.export archive (.pt2), which is not supported yet; {_HOW_TO_EXPORT}",
-        )
+        return ArchiveKind.TORCHSCRIPT
+    if "models/model.json" in inside or "serialized_exported_program.json" in {*names, *inside}:
+        return ArchiveKind.EXPORT
     if "data.pkl" in inside:
         raise _unreadable(
             "the model file was written by torch.save: it holds a state_dict or a pickled module, which "
             f"cannot run without your Python code; {_HOW_TO_EXPORT}"
         )
-    raise _unreadable(f"the model file is a zip archive without a TorchScript program; {_HOW_TO_EXPORT}")
+    raise _unreadable(
+        f"the model file is a zip archive without a TorchScript or torch.export program; {_HOW_TO_EXPORT}"
+    )
 
 
 def _extra_files(names: list[str]) -> list[str]:

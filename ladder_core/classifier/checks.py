@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.classifier.outputs import OutputForm, OutputSpec
-from ladder_core.classifier.torchscript import Upload
+from ladder_core.classifier.upload import RestoredFile
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
@@ -53,28 +53,22 @@ def check_scores(logits: Tensor, x: Tensor) -> None:
         )
 
 
-def check_same_as_file(logits: Tensor, images: Tensor, output: OutputSpec, upload: Upload) -> None:
+def check_same_as_file(logits: Tensor, images: Tensor, output: OutputSpec, file: RestoredFile) -> None:
     """Check that the compiled program says what the file says; every report rests on this.
 
     Args:
         logits: What the classifier made of the images, (N, K).
         images: The images, preprocessed.
         output: How the file returns its scores.
-        upload: The file with the classifier's present weights, in eval mode.
+        file: The file with the classifier's present weights, in eval mode.
 
     Raises:
         ModelError: ``MODEL_NOT_CLASSIFIER`` if the file returns something else than one score per class,
             ``MODEL_UNSUPPORTED`` if the scores differ.
     """
-    if any(item.tensor.dtype in (torch.float16, torch.bfloat16) for item in upload.tensors.values()):
-        return  # The file computes in half precision, the classifier does not.
-    try:
-        returned = upload.script.to(images.device)(images)
-    except RuntimeError:
-        if upload.graph.baked.devices:
-            return  # The file only runs on the device it names; the classifier runs anywhere.
-        raise
-    scores = output.scores(returned)
+    scores = file.scores(images, output)
+    if scores is None:
+        return
     expected = output.from_logits(logits)
     if scores.numel() != expected.numel() or math.prod(scores.shape[2:]) != 1:
         raise _not_classifier(

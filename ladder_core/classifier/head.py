@@ -33,6 +33,7 @@ _FORMS = {
     "aten::mm": _PRODUCT,
     "aten::_convolution": _LINEAR,
     "aten::_convolution_mode": _LINEAR,
+    "aten::convolution": _LINEAR,
     "aten::conv1d": _LINEAR,
     "aten::conv2d": _LINEAR,
     "aten::conv3d": _LINEAR,

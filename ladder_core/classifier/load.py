@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 
+from ladder_core.classifier.archive import ArchiveKind, archive_kind
 from ladder_core.classifier.description import Description
+from ladder_core.classifier.exported import ExportFile
 from ladder_core.classifier.graph import walk
 from ladder_core.classifier.network import Network
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.classifier.program import compile_graph
-from ladder_core.classifier.torchscript import TorchScriptFile, caveats
+from ladder_core.classifier.torchscript import TorchScriptFile
+from ladder_core.classifier.upload import ModelFile
 from ladder_core.classifier.wrapper import Classifier
 from ladder_schema.config import Preprocessing
 
@@ -19,7 +22,7 @@ from ladder_schema.config import Preprocessing
 def load_classifier(
     path: Path, *, device: torch.device | str = "cpu", preprocessing: Preprocessing | None = None
 ) -> Classifier:
-    """Load an uploaded TorchScript classifier, traced, scripted or frozen.
+    """Load an uploaded classifier: TorchScript, traced, scripted or frozen, or a ``torch.export`` program.
 
     The file runs its own code while it is loaded: call this only where that can do no harm.
 
@@ -37,13 +40,14 @@ def load_classifier(
         ModelError: ``MODEL_UNREADABLE``, ``MODEL_UNSUPPORTED`` or ``MODEL_NOT_CLASSIFIER``; the message says
             what is wrong and how to mend it.
     """
-    file = TorchScriptFile(path)
+    is_export = archive_kind(path) is ArchiveKind.EXPORT
+    file: ModelFile = ExportFile(path) if is_export else TorchScriptFile(path)
     upload = file.read()
     program = compile_graph(upload.graph)
     network = Network(upload.tensors)
     description = Description(
-        format="frozen torchscript" if upload.frozen else "torchscript",
-        input_shape=None,
+        format=upload.format,
+        input_shape=upload.input_shape if preprocessing is None or preprocessing.resize is None else None,
         num_classes=None,
         latent_dim=None,
         head=program.head_kind,
@@ -52,7 +56,7 @@ def load_classifier(
         output_key=program.output.key,
         parameter_count=sum(parameter.numel() for parameter in network.parameters()),
         operators=tuple(sorted({node.name for node in walk(upload.graph.block)})),
-        caveats=tuple(caveats(upload)),
+        caveats=upload.caveats,
     )
     preprocess = Preprocess(preprocessing) if preprocessing is not None else None
     return Classifier(program, network, file, description, preprocess).to(device).eval()

@@ -76,18 +76,27 @@ _PREFERRED_KEYS = ("logits", "logit", "out", "output", "scores", "pred")
 
 _SHAPE_OPERATORS = frozenset(
     {
+        "aten::_to_copy",
+        "aten::_unsafe_view",
         "aten::alias",
         "aten::clone",
         "aten::contiguous",
         "aten::flatten",
         "aten::reshape",
         "aten::squeeze",
+        "aten::to",
         "aten::view",
     }
 )
-"""Operators that leave (N, K) scores as they are, or drop axes of length one."""
+"""Operators that leave (N, K) scores as they are, change their precision, or drop axes of length one."""
+
+_SOFTMAX = frozenset({"aten::_softmax", "aten::softmax"})
+_CLAMPS = frozenset({"aten::clamp", "aten::clamp_", "aten::clamp_min", "aten::clamp_max", "aten::clip"})
+"""Operators that keep probabilities away from 0 and 1; the logits behind need no such care."""
 
 _FORMS = {
+    "aten::_log_softmax": OutputForm.LOG_PROBABILITIES,
+    "aten::_softmax": OutputForm.PROBABILITIES,
     "aten::log_softmax": OutputForm.LOG_PROBABILITIES,
     "aten::softmax": OutputForm.PROBABILITIES,
     "aten::sigmoid": OutputForm.BINARY_PROBABILITY,
@@ -142,17 +151,21 @@ def _tails(value: Value, form: OutputForm, *, in_training_only: bool) -> Iterato
     elif node.name in _FORMS and form is OutputForm.LOGITS:
         _check_axis(node.name, node.inputs[1:2])
         yield from _tails(node.inputs[0], _FORMS[node.name], in_training_only=in_training_only)
-    elif node.name in ("aten::log", "aten::log_") and _is_softmax(node.inputs[0]):
-        softmax = node.inputs[0].node
-        assert softmax is not None  # noqa: S101 - _is_softmax has looked
+    elif node.name in _CLAMPS and _probabilities(node.inputs[0]) is not None:
+        yield from _tails(node.inputs[0], form, in_training_only=in_training_only)
+    elif node.name in ("aten::log", "aten::log_") and (softmax := _probabilities(node.inputs[0])):
         _check_axis(softmax.name, softmax.inputs[1:2])
         yield from _tails(softmax.inputs[0], OutputForm.LOG_PROBABILITIES, in_training_only=in_training_only)
     elif node.name != "prim::Uninitialized":
         yield Tail(form, value, in_training_only)
 
 
-def _is_softmax(value: Value) -> bool:
-    return value.node is not None and value.node.name == "aten::softmax"
+def _probabilities(value: Value) -> Node | None:
+    """The softmax or sigmoid that computes ``value``, looking behind clamps; None if there is none."""
+    node = value.node
+    while node is not None and node.name in _CLAMPS:
+        node = node.inputs[0].node
+    return node if node is not None and node.name in _FORMS else None
 
 
 def _check_axis(name: str, axis: list[Value]) -> None:

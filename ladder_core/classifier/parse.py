@@ -28,11 +28,10 @@ from ladder_core.classifier.graph import (
     Training,
     Value,
 )
-from ladder_core.classifier.operators import ALIASES, IGNORED, MODE_ARGUMENTS, scalar_function
+from ladder_core.classifier.modes import has_fixed_mode, revive_mode
+from ladder_core.classifier.operators import ALIASES, IGNORED, scalar_function
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
-
-_BATCH_NORM_RUNNING_MEAN = 3
 
 
 def parse(script: torch.jit.ScriptModule) -> Graph:
@@ -227,23 +226,9 @@ class _Parser:
 
     def _revive_mode(self, node: Node) -> None:
         """Connect a training flag that tracing had fixed to the live one."""
-        position = MODE_ARGUMENTS.get(node.name)
-        if position is None or not node.inputs[position].is_constant:
-            return
-        if node.name in ("aten::batch_norm", "aten::instance_norm"):
-            # Without running statistics the batch's own are used in both modes: nothing to revive.
-            if node.inputs[_BATCH_NORM_RUNNING_MEAN].is_none:
-                return
-        elif node.inputs[1].is_constant and not node.inputs[1].constant and "dropout" in node.name:
-            return
-        if node.inputs[position].constant:
-            raise _unsupported(
-                f"{node.name.removeprefix('aten::')} is always in training mode, so the model's answers are "
-                "random or depend on the batch; call model.eval() before torch.jit.trace, and pass "
-                "training=self.training to functional dropout"
-            )
-        self._baked.modes.append(node.name.removeprefix("aten::"))
-        node.inputs[position] = self._leaf(Training(), "bool")
+        if has_fixed_mode(node):
+            self._baked.modes.append(node.name.removeprefix("aten::"))
+            revive_mode(node, self._leaf(Training(), "bool"))
 
     # Values
 

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from ladder_core.classifier.archive import load_script
 from ladder_core.classifier.frozen import adopt_constants, is_frozen, separate_constants
-from ladder_core.classifier.graph import Graph, tensor_names, walk
+from ladder_core.classifier.graph import Graph, walk
 from ladder_core.classifier.network import UploadedTensor
+from ladder_core.classifier.outputs import OutputSpec
 from ladder_core.classifier.parse import parse
+from ladder_core.classifier.upload import is_half, shared_caveats
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A TorchScript file, read once.
+class ScriptUpload:
+    """A TorchScript file, read once; both the program to compile and the file as it runs.
 
     Attributes:
         script: The module as saved; ``tensors`` are its own, not copies.
@@ -34,14 +36,41 @@ class Upload:
     tensors: Mapping[str, UploadedTensor]
     frozen: bool
 
+    @property
+    def format(self) -> str:
+        """The file's format in a user's words."""
+        return "frozen torchscript" if self.frozen else "torchscript"
+
+    @property
+    def input_shape(self) -> None:
+        """TorchScript says nothing about the shape of the images."""
+        return
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the file cannot give back in training, each a sentence."""
+        return tuple(_caveats(self))
+
+    def scores(self, images: Tensor, output: OutputSpec) -> Tensor | None:
+        """What the module makes of images; see ``RestoredFile``."""
+        if is_half(self.tensors):
+            return None
+        try:
+            returned = self.script.to(images.device)(images)
+        except RuntimeError:
+            if self.graph.baked.devices:
+                return None
+            raise
+        return output.scores(returned)
+
 
 @dataclass(frozen=True, slots=True)
 class TorchScriptFile:
-    """An uploaded file on disk; it must stay in place as long as the classifier that came from it."""
+    """An uploaded TorchScript file on disk; see ``ModelFile``."""
 
     path: Path
 
-    def read(self) -> Upload:
+    def read(self) -> ScriptUpload:
         """Load and parse the file.
 
         Raises:
@@ -59,14 +88,10 @@ class TorchScriptFile:
             for name, tensor in [*parameters.items(), *script.named_buffers()]
         }
         tensors.update(adopt_constants(graph, frozen=frozen))
-        return Upload(script, extra_files, graph, tensors, frozen)
+        return ScriptUpload(script, extra_files, graph, tensors, frozen)
 
-    def restore(self, state: Mapping[str, Tensor]) -> Upload:
-        """A fresh copy of the upload, in eval mode, with the tensors of ``state`` in place of its own.
-
-        Args:
-            state: Tensors by public name; names that are missing keep the upload's values.
-        """
+    def restore(self, state: Mapping[str, Tensor]) -> ScriptUpload:
+        """A fresh copy of the module, in eval mode, with the tensors of ``state``; see ``ModelFile``."""
         upload = self.read()
         with torch.no_grad():
             for name, uploaded in upload.tensors.items():
@@ -76,12 +101,12 @@ class TorchScriptFile:
         return upload
 
     def save(self, state: Mapping[str, Tensor], path: Path) -> None:
-        """Write the upload with the tensors of ``state``: its own code, signature, names and extra files."""
+        """Write the module with the tensors of ``state``; see ``ModelFile``."""
         upload = self.restore(state)
         torch.jit.save(upload.script, str(path), _extra_files=dict(upload.extra_files))
 
 
-def caveats(upload: Upload) -> Iterator[str]:
+def _caveats(upload: ScriptUpload) -> Iterator[str]:
     """What the file cannot give back in training mode, in sentences for its owner."""
     operators = {node.name for node in walk(upload.graph.block)}
     if upload.frozen:
@@ -94,8 +119,4 @@ def caveats(upload: Upload) -> Iterator[str]:
             yield f"frozen file: {fixed} constant tensors that no layer uses as weights stay as they are"
     elif upload.graph.baked.modes or "aten::_convolution" in operators:
         yield "traced file: what only training runs, such as stochastic depth or attention dropout, is gone"
-    counters = {name for name in upload.tensors if name.rpartition(".")[2] == "num_batches_tracked"}
-    if counters - tensor_names(upload.graph.block):
-        yield "num_batches_tracked is not advanced: the program does not count batches"
-    if any(tensor.tensor.dtype in (torch.float16, torch.bfloat16) for tensor in upload.tensors.values()):
-        yield "half-precision weights train in float32 and are saved in their own type"
+    yield from shared_caveats(upload.tensors, upload.graph)

@@ -24,7 +24,7 @@ from ladder_core.classifier.network import Network
 from ladder_core.classifier.outputs import OutputForm
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.classifier.program import Program
-from ladder_core.classifier.torchscript import TorchScriptFile
+from ladder_core.classifier.upload import ModelFile
 
 
 class Classifier(nn.Module):
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
         self,
         program: Program,
         network: Network,
-        file: TorchScriptFile,
+        file: ModelFile,
         description: Description,
         preprocess: Preprocess | None = None,
     ) -> None:
@@ -234,8 +234,8 @@ class Classifier(nn.Module):
 
         A frozen file has no names of its own: its weights are called ``<operator>_<number>.<argument>``.
         """
-        upload = self._file.restore(self._detached_state())
-        return {name: item.tensor.detach() for name, item in upload.tensors.items() if item.persistent}
+        restored = self._file.restore(self._detached_state())
+        return {name: item.tensor.detach() for name, item in restored.tensors.items() if item.persistent}
 
     def _detached_state(self) -> dict[str, Tensor]:
         members = [*self.network.named_parameters(remove_duplicate=False), *self.network.named_buffers()]

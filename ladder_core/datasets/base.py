@@ -89,6 +89,19 @@ class Split:
 
 
 @dataclass(frozen=True)
+class BadImages:
+    """Images that could not be used and were left out.
+
+    Attributes:
+        count: How many.
+        examples: The first of them, each with its name and what is wrong with it.
+    """
+
+    count: int = 0
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A training and a test split over the same classes.
 
@@ -97,12 +110,16 @@ class Dataset:
         test: What the report's figures are measured on; never trained on.
         class_names: Names given by the upload; empty when it has none.
         notes: What was decided while reading, for the report.
+        format: How the upload was laid out, in words.
+        bad_images: What was left out.
     """
 
     train: Split
     test: Split
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    format: str = "npz"
+    bad_images: BadImages = BadImages()
 
 
 def split_stratified(whole: Split, test_share: float, seed: int) -> tuple[Split, Split]:
@@ -117,7 +134,7 @@ def split_stratified(whole: Split, test_share: float, seed: int) -> tuple[Split,
         raise DatasetError(
             ErrorCode.DATASET_TOO_SMALL,
             f"class {classes[counts.argmin()]} has {counts.min()} image and there is no test split: give at "
-            "least 2 images of every class, or give x_test and y_test",
+            "least 2 images of every class, or give a test split",
         )
     share = max(round(test_share * len(whole)), len(classes))
     train, test = train_test_split(np.arange(len(whole)), test_size=share, random_state=seed, stratify=labels)

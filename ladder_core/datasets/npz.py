@@ -3,6 +3,7 @@
 Members are unpacked to the work directory and memory-mapped, so that a dataset's size is not a process's.
 """
 
+import errno
 import lzma
 import shutil
 import zipfile
@@ -102,6 +103,14 @@ def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
             ErrorCode.DATASET_UNREADABLE,
             f"the dataset is not a readable .npz archive ({error}): it is cut short, or not from numpy.savez",
         ) from error
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DatasetError(
+                ErrorCode.DATASET_TOO_LARGE,
+                "an array of the dataset is larger than a job's file may be: send fewer images, or uint8 "
+                "instead of floating point",
+            ) from error
+        raise
     except _UNREADABLE as error:
         raise DatasetError(
             ErrorCode.DATASET_UNREADABLE,

@@ -125,9 +125,10 @@ def _generator(
         rng=numpy_stream(run.seed, "generator"),
         on_step=lambda done: run.progress.update(0.9 * done),
     )
-    sample = train.stratified(len(run.dataset.test), numpy_stream(run.seed, "fidelity"))
+    test = run.dataset.test.stratified(config.evaluation.max_samples, numpy_stream(run.seed, "fidelity-test"))
+    sample = train.stratified(len(test), numpy_stream(run.seed, "fidelity"))
     on_train = _fidelity(run, config, generator, sample, start=0.9)
-    on_test = _fidelity(run, config, generator, run.dataset.test, start=0.95)
+    on_test = _fidelity(run, config, generator, test, start=0.95)
     return generator, GeneratorSummary(
         architecture=generator.name,
         parameter_count=count_parameters(generator),

@@ -106,8 +106,8 @@ BAD_FILES = {
     "safetensors": (SAFETENSORS, "safetensors"),
     "onnx": (ONNX, "ONNX"),
     "npy": (b"\x93NUMPY\x01\x00" + b"\0" * 300, "npy"),
-    "gzip": (b"\x1f\x8b" + b"\0" * 300, "gzip"),
-    "tar": (b"\0" * 257 + b"ustar" + b"\0" * 300, "tar"),
+    "gguf": (b"GGUF" + b"\0" * 300, "GGUF"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + b"\0" * 300, "7z"),
     "text": (b"hello", "plain text"),
     "noise": (b"\xfe\xed" * 200, "no format"),
     "nothing in it": (make_zip()[-22:-12] + b"\0" * 12, "nothing in it"),
@@ -126,6 +126,31 @@ def test_a_file_that_cannot_be_right_is_refused_with_what_it_is(account, kind, c
     assert error["field"] == kind
     assert any(word in error["message"] for word in said.split("|")), error["message"]
     assert account.uploads() == []
+
+
+TAR = b"\0" * 257 + b"ustar" + b"\0" * 250
+DATASETS = {
+    "tar": TAR,
+    "gzip": b"\x1f\x8b\x08" + b"\0" * 300,
+    "bzip2": b"BZh9" + b"\0" * 300,
+    "xz": b"\xfd7zXZ\x00" + b"\0" * 300,
+    "Parquet": b"PAR1" + b"\0" * 300 + b"PAR1",
+}
+
+
+@pytest.mark.parametrize("content", DATASETS.values(), ids=DATASETS)
+def test_a_dataset_may_be_a_tar_or_parquet_and_a_model_may_not(account, content):
+    assert account.post(MODEL, ("dataset", ("d", content))).status_code == 202
+    problem = assert_problem(account.post(("model", ("m", content)), DATASET), 422)
+    assert [error["field"] for error in problem["errors"]] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "content", [TAR[:-1], DATASETS["Parquet"][:-1], b"PAR1"], ids=["tar", "Parquet", "mark"]
+)
+def test_a_dataset_that_is_cut_short_is_refused(account, content):
+    problem = assert_problem(account.post(MODEL, ("dataset", ("d", content))), 422)
+    assert "cut short" in problem["errors"][0]["message"]
 
 
 BAD_BODIES = {

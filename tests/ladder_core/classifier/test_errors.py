@@ -46,7 +46,7 @@ UNREADABLE = {
     ),
     "state_dict": (lambda path: torch.save(LeNet().state_dict(), path), "state_dict"),
     "pickled module": (lambda path: torch.save(LeNet(), path), "without your Python code"),
-    "other zip": (lambda path: write_zip(path, ["a.txt"]), "without a TorchScript program"),
+    "other zip": (lambda path: write_zip(path, ["a.txt"]), "without a TorchScript or torch.export program"),
     "hollow archive": (
         lambda path: write_zip(path, ["m/constants.pkl", "m/code/a.py", "m/data.pkl"]),
         "cannot load",
@@ -83,13 +83,6 @@ def test_optimized_for_inference_is_named(tmp_path):
     error = error_of(tmp_path / "model.pt")
     assert error.code is ErrorCode.MODEL_UNSUPPORTED
     assert "optimize_for_inference" in error.message
-
-
-def test_export_archive_is_named(tmp_path):
-    torch.export.save(torch.export.export(LeNet().eval(), (IMAGES,)), tmp_path / "model.pt2")
-    error = error_of(tmp_path / "model.pt2")
-    assert error.code is ErrorCode.MODEL_UNSUPPORTED
-    assert "torch.export" in error.message
 
 
 class NoHead(nn.Module):

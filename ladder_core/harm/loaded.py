@@ -1,0 +1,56 @@
+# ruff: noqa: SLF001 - methods that are not called forward, and hooks, have no public way in
+"""The third wall: what PyTorch made of the program, checked in the process that may do no harm."""
+
+from __future__ import annotations
+
+import torch
+
+from ladder_core.harm.allowed import ALLOWED_IR
+from ladder_core.harm.limits import MODEL, shown
+
+
+def check_script(script: torch.jit.ScriptModule) -> None:
+    """Check the graph of every method of every submodule, before any of them runs.
+
+    The text was checked already; this asks the same of the compiled program, and so does not depend on having
+    read the text as PyTorch reads it.
+
+    Args:
+        script: As ``torch.jit.load`` returned it.
+
+    Raises:
+        ModelError: ``MODEL_UNSAFE``, naming the operator, the method and the line of the program.
+    """
+    seen: set[str] = set()
+    for path, module in script.named_modules():
+        compiled = module._c
+        kind = compiled._type().qualified_name()
+        if kind in seen:
+            continue
+        seen.add(kind)
+        for name in compiled._method_names():
+            where = f"{path}.{name}" if path else name
+            _check_graph(compiled._get_method(name).inlined_graph, where)
+        for hook in [*compiled._get_forward_hooks(), *compiled._get_forward_pre_hooks()]:
+            _check_graph(hook.inlined_graph, f"{path}.{hook.name}")
+
+
+def _check_graph(graph: torch.Graph, where: str) -> None:
+    blocks: list[torch.Graph | torch.Block] = [graph]
+    while blocks:
+        for node in blocks.pop().nodes():
+            if node.kind() not in ALLOWED_IR:
+                MODEL.unsafe(
+                    f"its method {shown(where)} holds {node.kind()}, an operator that is not on the list"
+                    f"{_line_of(node)}"
+                )
+            # What is called but could not be inlined was never looked at.
+            if node.kind() in ("prim::CallMethod", "prim::CallFunction"):
+                MODEL.unsafe(f"its method {shown(where)} calls what cannot be looked into{_line_of(node)}")
+            blocks.extend(node.blocks())
+
+
+def _line_of(node: torch.Node) -> str:
+    """Where the program says it, in brackets, as far as the file tells."""
+    lines = [line.strip() for line in str(node.sourceRange()).splitlines() if line.strip()]
+    return f" ({shown(lines[0])})" if lines else ""

@@ -35,9 +35,12 @@ def serve(request: Request, store: ObjectStore, artifact: Artifact, *, vary: str
     etag = headers["ETag"]
     if _names(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    wanted = _range(request, artifact.bytes, etag)
+    # A range is defined for GET alone.
+    wanted = None if request.method == "HEAD" else _range(request, artifact.bytes, etag)
     if wanted is None:
         headers["Content-Length"] = str(artifact.bytes)
+        if request.method == "HEAD":
+            return Response(status_code=200, headers=headers, media_type=artifact.media_type)
         chunks = store.open(artifact.object_key)
         return StreamingResponse(chunks, 200, headers=headers, media_type=artifact.media_type)
     first, last = wanted

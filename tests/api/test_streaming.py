@@ -185,6 +185,8 @@ def test_hanging_up_leaves_nothing(address, account, eventually, begun):
         for piece in begun:
             connection.sendall(piece)
         eventually(lambda: len(account.uploads()) == 1)  # the model has arrived
+        if len(begun) > 5:
+            eventually(account.unfinished_uploads)  # and some of the dataset
     eventually(lambda: account.uploads() == [])
     eventually(lambda: account.unfinished_uploads() == [])
     assert account.http.get("/jobs").json()["items"] == []

@@ -153,22 +153,22 @@ class Attempt:
         except ProtocolViolation as violation:
             self.fail(violation.as_job_error())
             return
-        artifacts: list[StoredArtifact] = []
+        # All of them from the start: a put that fails may have stored its object all the same.
+        keys = [self._key(result) for result in results]
         try:
             # A worker that is told to stop still publishes: the work is done, and takes longer to do again.
-            for result in results:
-                artifacts.append(self._store(result, lease))  # noqa: PERF401 - known when a later one fails
+            artifacts = [self._store(result, lease) for result in results]
             status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
-        except (LeaseLost, StoreError):
-            self._discard(artifacts)
-            raise
         except Interrupted as interruption:
-            self._discard(artifacts)
+            self._discard(keys)
             self._settle(Dropped(interruption.cause))
             return
+        except BaseException:
+            self._discard(keys)
+            raise
         log.info("attempt_ended", ending="finished", status=str(status))
         if status is not JobStatus.SUCCEEDED:
-            self._discard(artifacts)
+            self._discard(keys)
 
     def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
         return claims.release(
@@ -195,8 +195,11 @@ class Attempt:
                 log.warning("database_unavailable", exc_info=True)
                 self._tools.shutdown.wait(self._settings.heartbeat_seconds)
 
+    def _key(self, result: Result) -> str:
+        return attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
+
     def _store(self, result: Result, lease: Lease) -> StoredArtifact:
-        key = attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
+        key = self._key(result)
         stored = store_file(self._tools.store, key, result.path, result.media_type, lease.check)
         return StoredArtifact(
             name=result.name,
@@ -206,12 +209,12 @@ class Attempt:
             media_type=result.media_type,
         )
 
-    def _discard(self, artifacts: Sequence[StoredArtifact]) -> None:
+    def _discard(self, keys: Sequence[str]) -> None:
         """Delete what was stored for nothing, unless it may have been published after all."""
         if self._is_unsure:
             return
         try:
-            for artifact in artifacts:
-                self._tools.store.delete(artifact.key)
+            for key in keys:
+                self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)

@@ -16,6 +16,7 @@ def remove_tree(root: Path) -> None:
     Raises:
         OSError: Something is left, perhaps because somebody still writes to it.
     """
+    _open_up(str(root))
     top = os.open(root, _OPEN_DIRECTORY)
     try:
         waiting = _empty(top, top)
@@ -54,7 +55,7 @@ def _empty(directory: int, top: int) -> list[str]:
     return names
 
 
-def _open_up(name: str, parent: int) -> None:
+def _open_up(name: str, parent: int | None = None) -> None:
     """Give ourselves access to a directory of our own; root has it, and must change nothing behind a link."""
     if os.geteuid() != 0:
         os.chmod(name, 0o700, dir_fd=parent)

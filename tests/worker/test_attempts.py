@@ -271,6 +271,7 @@ def test_an_end_that_postgres_refuses_to_store_fails_the_job_at_once(bench):
     job = bench.job(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
     assert len(bench.attempts(job_id)) == 1
+    assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
 
 
 def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):

@@ -85,9 +85,9 @@ class Attempt:
                 case ending:
                     self._settle(ending)
 
-    def release(self, reason: str) -> None:
-        """Give the job back to its queue."""
-        self._write(lambda session: self._release(session, reason=reason))
+    def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
+        """Give the job back to its queue, from which nobody is to take it before a pause is over."""
+        self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
@@ -170,7 +170,9 @@ class Attempt:
         if status is not JobStatus.SUCCEEDED:
             self._discard(keys)
 
-    def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
+    def _release(
+        self, session: Session, *, reason: str, error: JobError | None = None, pause_seconds: float = 0.0
+    ) -> JobStatus:
         return claims.release(
             session,
             self._claim,
@@ -178,6 +180,7 @@ class Attempt:
             child_died=error is not None,
             max_child_deaths=self._settings.max_child_deaths,
             error=error,
+            pause_seconds=pause_seconds,
         )
 
     def _write(self, write: Callable[[Session], _T]) -> _T:

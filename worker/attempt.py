@@ -63,6 +63,7 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
+        self._lease = Lease(tools.sessions, claim, self._settings)
         self._is_unsure = False
 
     def run(self) -> None:
@@ -76,7 +77,7 @@ class Attempt:
         """
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
         with (
-            Lease(self._tools.sessions, self._claim, self._settings) as lease,
+            self._lease as lease,
             Workspace(root, self._tools.identity) as workspace,
         ):
             match self._reach_end(workspace, lease):
@@ -189,6 +190,7 @@ class Attempt:
         while True:
             try:
                 with self._tools.sessions.begin() as session:
+                    self._lease.write_pending(session)
                     return write(session)
             except DATABASE_OUTAGE:
                 # The commit may have reached Postgres although its answer did not reach us.

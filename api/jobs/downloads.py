@@ -9,17 +9,10 @@ from fastapi.responses import StreamingResponse
 from api.errors import RangeNotSatisfiable
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.tables import Artifact
-from ladder_schema.jobs import ArtifactName
+from ladder_schema.jobs import FILE_NAMES, ArtifactName
 
 # The page came out of a process that ran an uploaded model: it may show pictures and style, and do nothing.
 _PAGE_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_FILENAMES = {
-    ArtifactName.MODEL: "model.pt",
-    ArtifactName.WEIGHTS: "weights.safetensors",
-    ArtifactName.EXAMPLES: "examples.zip",
-    ArtifactName.REPORT: "report.json",
-    ArtifactName.REPORT_HTML: "report.html",
-}
 _SHOWN_INLINE = frozenset({ArtifactName.REPORT, ArtifactName.REPORT_HTML})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -73,7 +66,7 @@ def _headers(artifact: Artifact, vary: str | None) -> dict[str, str]:
 
 
 def _filename(job_id: UUID, name: ArtifactName) -> str:
-    return f"{str(job_id)[:8]}-{_FILENAMES[name]}"
+    return f"{str(job_id)[:8]}-{FILE_NAMES[name]}"
 
 
 def _names(header: str | None, etag: str) -> bool:

@@ -22,7 +22,7 @@ from ladder_client.errors import (
     WaitTimeoutError,
 )
 from ladder_client.retries import PassingFaultError, is_passing, persist
-from ladder_schema.jobs import ArtifactName, ArtifactView, JobPage, JobStatus, JobView
+from ladder_schema.jobs import FILE_NAMES, ArtifactName, ArtifactView, JobPage, JobStatus, JobView
 
 # Long where the service works before it answers: it stores an upload's last bytes, and checks them.
 _TIMEOUT = httpx.Timeout(connect=10.0, read=300.0, write=300.0, pool=10.0)
@@ -30,14 +30,6 @@ _FIRST_POLL = 0.2
 _LONGEST_POLL = 2.0
 
 View = TypeVar("View", bound=BaseModel)
-
-FILE_NAMES = {
-    ArtifactName.MODEL: "model.pt",
-    ArtifactName.WEIGHTS: "weights.safetensors",
-    ArtifactName.EXAMPLES: "examples.zip",
-    ArtifactName.REPORT: "report.json",
-    ArtifactName.REPORT_HTML: "report.html",
-}
 
 
 class Client:

@@ -148,6 +148,7 @@ def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_
             candidate.status == JobStatus.QUEUED,
             candidate.queue == queue,
             candidate.config_version == SCHEMA_VERSION,
+            candidate.not_before <= func.now(),
         )
         .order_by(
             candidate.priority.desc(),
@@ -265,6 +266,7 @@ def release(
     child_died: bool,
     max_child_deaths: int,
     error: JobError | None = None,
+    pause_seconds: float = 0.0,
 ) -> JobStatus:
     """Give a job back to its queue, or fail it when its child has died too often.
 
@@ -275,6 +277,7 @@ def release(
         child_died: Whether the attempt's child died of the job itself, which counts towards the cap.
         max_child_deaths: The cap.
         error: The child's last words, should this be the last attempt.
+        pause_seconds: How long nobody is to claim it, so that it does not stand in others' way.
 
     Returns:
         ``queued``, ``failed``, or ``cancelled`` where a cancel was accepted first.
@@ -283,6 +286,7 @@ def release(
         LeaseLost: The job is no longer this worker's.
     """
     job = _hold(session, claim)
+    job.not_before = func.now() + timedelta(seconds=pause_seconds)
     if not child_died:
         return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
     job.child_deaths += 1

@@ -103,10 +103,10 @@ def request_cancel(session: Session, owner_id: UUID, job_id: UUID) -> Job | None
     """Cancel the owner's job: a queued one at once, a running one through its worker.
 
     Returns:
-        The job as it now is; unchanged where it was being cancelled already. None if there is no such job.
+        The job as it now is; unchanged where a cancel was accepted before. None if there is no such job.
 
     Raises:
-        IllegalTransitionError: The job has ended.
+        IllegalTransitionError: The job has ended otherwise.
     """
     job = session.scalar(
         select(Job)
@@ -114,7 +114,7 @@ def request_cancel(session: Session, owner_id: UUID, job_id: UUID) -> Job | None
         .with_for_update()
         .options(selectinload(Job.artifacts))
     )
-    if job is None or job.status is JobStatus.CANCELLING:
+    if job is None or job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
         return job
     queued = job.status is JobStatus.QUEUED
     move(session, job, JobStatus.CANCELLED if queued else JobStatus.CANCELLING)

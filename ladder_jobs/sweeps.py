@@ -41,10 +41,14 @@ def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
     ).all()
     ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
-    # Only jobs that a worker of this version can claim: it would be woken for the others at every sweep.
+    # Only jobs that a worker can claim now: it would be woken for the others at every sweep.
     waiting = session.scalars(
         select(Job.queue)
-        .where(Job.status == JobStatus.QUEUED, Job.config_version == SCHEMA_VERSION)
+        .where(
+            Job.status == JobStatus.QUEUED,
+            Job.config_version == SCHEMA_VERSION,
+            Job.not_before <= func.now(),
+        )
         .distinct()
     )
     return SweepResult(

@@ -174,6 +174,9 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
 
+    not_before: Mapped[datetime] = mapped_column(
+        server_default=func.now(), doc="When a queued job may be claimed: later, after an outage."
+    )
     attempt: Mapped[int] = mapped_column(default=0, doc="Number of the latest attempt; 0 before the first.")
     token: Mapped[UUID | None] = mapped_column(doc="Fencing token: random, new with every attempt.")
     worker: Mapped[str | None]

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,7 +63,8 @@ class Process:
         self.command = command
         self.log = logs / f"{command.name}.log"
         self.started_at = time.monotonic()
-        _rotate(self.log)
+        self._ending = threading.Lock()
+        self.rotate_log()
         account = command.account
         ids = (str(account.uid), str(account.gid)) if account else ("-", "-")
         with self.log.open("ab") as log:
@@ -87,8 +90,11 @@ class Process:
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
-        return self._popen.poll()
+        """None while it runs; negative if a signal ended it. What it leaves in its group ends with it."""
+        with self._ending:
+            if self._popen.returncode is None and _has_ended(self.pid):
+                self._end()
+            return self._popen.returncode
 
     def wait(self, seconds: float) -> int:
         """Wait for it to end by itself.
@@ -96,10 +102,12 @@ class Process:
         Raises:
             ProcessFailedError: It still runs.
         """
-        try:
-            return self._popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise ProcessFailedError(self.describe(f"did not end within {seconds:g} s")) from None
+        deadline = time.monotonic() + seconds
+        while (status := self.exit_status) is None:
+            if time.monotonic() > deadline:
+                raise ProcessFailedError(self.describe(f"did not end within {seconds:g} s"))
+            time.sleep(_POLL_SECONDS)
+        return status
 
     def wait_until(self, probe: Callable[[], None], seconds: float) -> None:
         """Call ``probe`` until it raises nothing.
@@ -124,18 +132,36 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """Send the stop signal, and return at once."""
-        if self.exit_status is None:
-            self._popen.send_signal(self.command.stop_signal)
+        with self._ending:
+            if self._popen.returncode is None:
+                os.kill(self.pid, self.command.stop_signal)
 
     def stop(self) -> None:
         """End it, and whatever it left behind in its session's process group."""
         self.ask_to_stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(self.command.stop_seconds)
+        with contextlib.suppress(ProcessFailedError):
+            self.wait(self.command.stop_seconds)
         self.kill()
 
     def kill(self) -> None:
         """End it and its process group now."""
+        with self._ending:
+            if self._popen.returncode is None:
+                self._end()
+
+    def rotate_log(self) -> None:
+        """Put a log that has grown large aside, in place of the one put aside before.
+
+        Copied and cut, since the process goes on writing to the file it has open; what it says between the
+        two is lost.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > _LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)
+
+    def _end(self) -> None:
+        # Until its end is taken note of, its number, which is also its group's, cannot be anybody else's.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
@@ -148,7 +174,6 @@ class Process:
         return f"{self.command.name} {what}. The end of {self.log}:\n{tail}"
 
 
-def _rotate(log: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+def _has_ended(pid: int) -> bool:
+    """Whether a child of ours has ended, without taking note of it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

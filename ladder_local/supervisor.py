@@ -1,5 +1,6 @@
 """Keeps the processes of a stack running, and ends them all."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ class _Watched:
     process: Process
     deaths: int = 0
     restart_at: float | None = field(default=None)
+    failures: int = 0
+    not_before: float = 0.0
 
 
 class Supervisor:
@@ -93,9 +96,23 @@ class Supervisor:
         while not self._ending.wait(_LOOK_SECONDS):
             with self._guard:
                 for name, watched in self._watched.items():
-                    self._tend(name, watched)
+                    if time.monotonic() >= watched.not_before:
+                        self._look_after(name, watched)
+
+    def _look_after(self, name: str, watched: _Watched) -> None:
+        """Tend a process; where this machine lacks room or descriptors for it, try again later."""
+        try:
+            self._tend(name, watched)
+            watched.failures = 0
+        except OSError as error:
+            delay = _delay(watched.failures)
+            watched.failures += 1
+            watched.not_before = time.monotonic() + delay
+            with contextlib.suppress(OSError):  # what the log is written to may have no room either
+                _log.warning("cannot look after process", process=name, error=str(error), delay=delay)
 
     def _tend(self, name: str, watched: _Watched) -> None:
+        watched.process.rotate_log()
         status = watched.process.exit_status
         if status is None:
             return
@@ -103,7 +120,7 @@ class Supervisor:
         if watched.restart_at is None:
             ran = now - watched.process.started_at
             watched.deaths = 0 if ran > _STEADY_SECONDS else watched.deaths
-            delay = min(_FIRST_DELAY * 2**watched.deaths, _LONGEST_DELAY)
+            delay = _delay(watched.deaths)
             watched.deaths += 1
             watched.restart_at = now + delay
             _log.warning("process ended, starting it again", process=name, status=status, delay=delay)
@@ -113,3 +130,8 @@ class Supervisor:
             watched.process = Process(watched.process.command, self._directory.logs, self._directory.lock)
             self._processes[name] = watched.process
             watched.restart_at = None
+
+
+def _delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling, up to a limit."""
+    return min(_FIRST_DELAY * 2.0 ** min(failures, 30), _LONGEST_DELAY)

@@ -62,6 +62,16 @@ class ArtifactName(StrEnum):
     REPORT_HTML = "report.html"
 
 
+FILE_NAMES = {
+    ArtifactName.MODEL: "model.pt",
+    ArtifactName.WEIGHTS: "weights.safetensors",
+    ArtifactName.EXAMPLES: "examples.zip",
+    ArtifactName.REPORT: "report.json",
+    ArtifactName.REPORT_HTML: "report.html",
+}
+"""What a downloaded result is called."""
+
+
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
 

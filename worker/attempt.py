@@ -63,6 +63,7 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
+        self._lease = Lease(tools.sessions, claim, self._settings)
         self._is_unsure = False
 
     def run(self) -> None:
@@ -76,7 +77,7 @@ class Attempt:
         """
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
         with (
-            Lease(self._tools.sessions, self._claim, self._settings) as lease,
+            self._lease as lease,
             Workspace(root, self._tools.identity) as workspace,
         ):
             match self._reach_end(workspace, lease):
@@ -85,9 +86,9 @@ class Attempt:
                 case ending:
                     self._settle(ending)
 
-    def release(self, reason: str) -> None:
-        """Give the job back to its queue."""
-        self._write(lambda session: self._release(session, reason=reason))
+    def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
+        """Give the job back to its queue, from which nobody is to take it before a pause is over."""
+        self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
@@ -153,24 +154,26 @@ class Attempt:
         except ProtocolViolation as violation:
             self.fail(violation.as_job_error())
             return
-        artifacts: list[StoredArtifact] = []
+        # All of them from the start: a put that fails may have stored its object all the same.
+        keys = [self._key(result) for result in results]
         try:
             # A worker that is told to stop still publishes: the work is done, and takes longer to do again.
-            for result in results:
-                artifacts.append(self._store(result, lease))  # noqa: PERF401 - known when a later one fails
+            artifacts = [self._store(result, lease) for result in results]
             status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
-        except (LeaseLost, StoreError):
-            self._discard(artifacts)
-            raise
         except Interrupted as interruption:
-            self._discard(artifacts)
+            self._discard(keys)
             self._settle(Dropped(interruption.cause))
             return
+        except BaseException:
+            self._discard(keys)
+            raise
         log.info("attempt_ended", ending="finished", status=str(status))
         if status is not JobStatus.SUCCEEDED:
-            self._discard(artifacts)
+            self._discard(keys)
 
-    def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
+    def _release(
+        self, session: Session, *, reason: str, error: JobError | None = None, pause_seconds: float = 0.0
+    ) -> JobStatus:
         return claims.release(
             session,
             self._claim,
@@ -178,6 +181,7 @@ class Attempt:
             child_died=error is not None,
             max_child_deaths=self._settings.max_child_deaths,
             error=error,
+            pause_seconds=pause_seconds,
         )
 
     def _write(self, write: Callable[[Session], _T]) -> _T:
@@ -186,6 +190,7 @@ class Attempt:
         while True:
             try:
                 with self._tools.sessions.begin() as session:
+                    self._lease.write_pending(session)
                     return write(session)
             except DATABASE_OUTAGE:
                 # The commit may have reached Postgres although its answer did not reach us.
@@ -195,8 +200,11 @@ class Attempt:
                 log.warning("database_unavailable", exc_info=True)
                 self._tools.shutdown.wait(self._settings.heartbeat_seconds)
 
+    def _key(self, result: Result) -> str:
+        return attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
+
     def _store(self, result: Result, lease: Lease) -> StoredArtifact:
-        key = attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
+        key = self._key(result)
         stored = store_file(self._tools.store, key, result.path, result.media_type, lease.check)
         return StoredArtifact(
             name=result.name,
@@ -206,12 +214,12 @@ class Attempt:
             media_type=result.media_type,
         )
 
-    def _discard(self, artifacts: Sequence[StoredArtifact]) -> None:
+    def _discard(self, keys: Sequence[str]) -> None:
         """Delete what was stored for nothing, unless it may have been published after all."""
         if self._is_unsure:
             return
         try:
-            for artifact in artifacts:
-                self._tools.store.delete(artifact.key)
+            for key in keys:
+                self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)

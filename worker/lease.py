@@ -71,6 +71,17 @@ class Lease:
         if is_new_stage:
             self._wake.set()
 
+    def write_pending(self, session: Session) -> None:
+        """Write what no heartbeat has carried yet, in the transaction that settles the job.
+
+        Raises:
+            LeaseLost: The job is no longer this worker's.
+        """
+        with self._lock:
+            reports = dict(self._pending)
+        for stage, progress in reports.items():
+            claims.record_progress(session, self._claim, stage, progress)
+
     def _beat_until_closed(self) -> None:
         while not (self._closing or self._answer is Answer.LOST):
             self._beat()
@@ -79,7 +90,7 @@ class Lease:
 
     def _beat(self) -> None:
         with self._lock:
-            reports, self._pending = self._pending, {}
+            reports = dict(self._pending)
         try:
             with self._sessions.begin() as session:
                 answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
@@ -90,7 +101,10 @@ class Lease:
             answer = Answer.LOST
         except SQLAlchemyError as error:
             log.warning("heartbeat_failed", job=str(self._claim.job_id), error=type(error).__name__)
-            with self._lock:
-                self._pending = {**reports, **self._pending}
             return
+        with self._lock:
+            # Only now: until its commit, whoever settles the job may have to write them.
+            self._pending = {
+                stage: progress for stage, progress in self._pending.items() if reports.get(stage) != progress
+            }
         self._answer = answer

@@ -26,7 +26,7 @@ from ladder_schema.protocol import (
 )
 from worker.endings import ProtocolViolation
 from worker.environment import child_environment
-from worker.identity import Identity
+from worker.identity import Identity, start_as
 from worker.lines import LineBuffer
 
 Message = Hello | Progress | Done | Failed | Stopped
@@ -51,18 +51,15 @@ class ChildProcess:
         max_log_bytes: int,
         identity: Identity | None,
     ) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - the command is ours, never a user's
+        self._process = start_as(
+            identity,
             command,
+            work_dir.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=work_dir,
             env=child_environment(work_dir),
-            start_new_session=True,
-            user=None if identity is None else identity.uid,
-            group=None if identity is None else identity.gid,
-            extra_groups=None if identity is None else [],
-            bufsize=0,
         )
         self.pid = self._process.pid
         self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)

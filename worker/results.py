@@ -1,12 +1,10 @@
 """Takes what a child left behind, believing nothing of it."""
 
-import json
 import os
 import stat
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
@@ -16,11 +14,10 @@ from ladder_schema.jobs import ArtifactName
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import Report
 from worker.endings import ProtocolViolation
+from worker.formats import check_archive, check_safetensors
 from worker.workspace import Workspace
 
 _MAX_REPORT_BYTES = 64 << 20
-_MAX_HEADER_BYTES = 100 << 20
-_ZIP_MAGIC = b"PK\x03\x04"
 _BINARY = "application/octet-stream"
 
 
@@ -44,9 +41,9 @@ def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Resu
     model = _take(workspace, ResultFile.MODEL, max_bytes)
     weights = _take(workspace, ResultFile.WEIGHTS, max_bytes)
     examples = _take(workspace, ResultFile.EXAMPLES, max_bytes)
-    _check_archive(model)
-    _check_safetensors(weights)
-    _check_archive(examples)
+    check_archive(model)
+    check_safetensors(weights)
+    check_archive(examples)
     report = _read_report(_take(workspace, ResultFile.REPORT, _MAX_REPORT_BYTES), claim)
 
     json_path = workspace.results / "published.json"
@@ -80,40 +77,6 @@ def _take(workspace: Workspace, name: ResultFile, max_bytes: int) -> Path:
     if not 0 < status.st_size <= max_bytes:
         raise ProtocolViolation(f"{name} has {status.st_size} bytes, of at most {max_bytes}")
     return path
-
-
-def _check_archive(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
-            raise ProtocolViolation(f"{path.name} is no archive")
-
-
-def _check_safetensors(path: Path) -> None:
-    """Check that every tensor lies within the file, which is all a reader relies on."""
-    with path.open("rb") as file:
-        header = _safetensors_header(file)
-        data_bytes = path.stat().st_size - file.tell()
-    for name, tensor in header.items():
-        if name != "__metadata__" and not _lies_within(tensor, data_bytes):
-            raise ProtocolViolation(f"{path.name} describes a tensor outside the file")
-
-
-def _safetensors_header(file: IO[bytes]) -> dict[str, object]:
-    size = int.from_bytes(file.read(8), "little")
-    try:
-        header = json.loads(file.read(size)) if size <= _MAX_HEADER_BYTES else None
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise ProtocolViolation(f"{ResultFile.WEIGHTS} has no valid header")
-    return header
-
-
-def _lies_within(tensor: object, data_bytes: int) -> bool:
-    match tensor:
-        case {"dtype": str(), "shape": list(), "data_offsets": [int(begin), int(end)]}:
-            return 0 <= begin <= end <= data_bytes
-    return False
 
 
 def _read_report(path: Path, claim: Claim) -> Report:

@@ -1,5 +1,7 @@
 """Takes jobs from a queue until none is left."""
 
+import errno
+
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,6 +19,9 @@ _INTERNAL = JobError(
     message="The service failed while running the job; this is not the upload's fault.",
     stage=None,
 )
+
+
+_MAX_PAUSE_SECONDS = 300.0
 
 
 class Runner:
@@ -70,13 +75,20 @@ class Runner:
         except (LeaseLost, *DATABASE_OUTAGE):
             raise
         except (OSError, StoreError) as outage:
-            log.warning("attempt_interrupted", exc_info=True)
+            event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
+            log.warning(event, work_dir=str(settings.work_dir), exc_info=True)
             if claim.attempt >= settings.max_attempts:
                 attempt.fail(_INTERNAL)
                 return
-            attempt.release(f"its worker met an outage: {type(outage).__name__}")
+            # Each time longer: what only this job meets must not keep the others waiting.
+            pause = min(_MAX_PAUSE_SECONDS, settings.retry_seconds * 2 ** (claim.attempt - 1))
+            attempt.release(f"its worker met an outage: {type(outage).__name__}", pause_seconds=pause)
             self._tools.shutdown.wait(settings.retry_seconds)
         except Exception:
             # What Postgres refuses to store is among these: it would refuse it at the next attempt, too.
             log.exception("attempt_broken")
             attempt.fail(_INTERNAL)
+
+
+def _is_disk_full(outage: OSError | StoreError) -> bool:
+    return isinstance(outage, OSError) and outage.errno in {errno.ENOSPC, errno.EDQUOT}

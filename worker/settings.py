@@ -9,6 +9,7 @@ from ladder_jobs.settings import Settings
 
 _MIB = 1 << 20
 _GIB = 1 << 30
+_NO_ID = (1 << 32) - 1  # tells the kernel to leave the id as it is
 
 
 class WorkerSettings(Settings):
@@ -37,10 +38,15 @@ class WorkerSettings(Settings):
     max_memory_bytes: PositiveInt | None = Field(
         None, description="Resident memory of one job, in bytes; empty leaves the limit to the machine."
     )
-    child_uid: Annotated[int, Field(ge=1)] = Field(
+    child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
         65_534, description="User id of the processes that hold a model, where the worker runs as root."
     )
-    child_gid: Annotated[int, Field(ge=1)] = Field(65_534, description="Their group id.")
+    child_gid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(65_534, description="Their group id.")
+    allow_root_children: bool = Field(
+        default=False,
+        description="Run models as root where the worker is root and no other user can run Python; "
+        "otherwise it refuses to start.",
+    )
 
     def attempt_dir(self, job_id: object, attempt: int) -> Path:
         """Directory of one attempt's files."""

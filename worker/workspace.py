@@ -2,13 +2,17 @@
 
 import fcntl
 import os
-import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from worker.identity import Identity
+from worker.removal import remove_tree
+
+log = structlog.get_logger(__name__)
 
 _LOCK_SUFFIX = ".lock"
 
@@ -33,27 +37,29 @@ class Workspace:
         self.results = root / "results"
         self.log = root / "child.log"
         self._identity = identity
-        self._lock = -1
+        self._leaving = ExitStack()
 
     def __enter__(self) -> Self:
         job_dir = self.root.parent
         job_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         job_dir.mkdir(mode=0o700, exist_ok=True)
-        self._lock = _take_lock(self.root)
-        for directory in (self.root, self.inputs, self.output, self.results):
-            directory.mkdir(mode=0o700)
-        if self._identity is not None:
-            for directory in (job_dir.parent, job_dir, self.root, self.inputs):
-                os.chown(directory, os.geteuid(), self._identity.gid)
-                directory.chmod(0o710)
-            os.chown(self.output, self._identity.uid, self._identity.gid)
+        with ExitStack() as undo:
+            undo.callback(os.close, _take_lock(self.root))
+            undo.callback(_remove, self.root)
+            for directory in (self.root, self.inputs, self.output, self.results):
+                directory.mkdir(mode=0o700)
+            if self._identity is not None:
+                for directory in (job_dir.parent, job_dir, self.root, self.inputs):
+                    os.chown(directory, os.geteuid(), self._identity.gid)
+                    directory.chmod(0o710)
+                os.chown(self.output, self._identity.uid, self._identity.gid)
+            self._leaving = undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _remove(self.root)
-        os.close(self._lock)
+        self._leaving.close()
 
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""
@@ -75,9 +81,8 @@ def remove_abandoned(work_dir: Path) -> int:
             lock = _take_lock(root)
         except OSError:
             continue  # held: its worker is alive, here or in another container with the same directory
-        _remove(root)
+        removed += _remove(root)
         os.close(lock)
-        removed += 1
     return removed
 
 
@@ -92,9 +97,15 @@ def _take_lock(root: Path) -> int:
     return descriptor
 
 
-def _remove(root: Path) -> None:
-    with suppress(RecursionError):  # a child may nest directories deeper than anybody can follow
-        shutil.rmtree(root, ignore_errors=True)
+def _remove(root: Path) -> bool:
+    """Remove an attempt's files, then the lock, by which `remove_abandoned` finds them."""
+    try:
+        if root.exists():
+            remove_tree(root)
+    except OSError:
+        log.warning("workspace_left_behind", path=str(root), exc_info=True)
+        return False
     root.with_suffix(_LOCK_SUFFIX).unlink(missing_ok=True)
     with suppress(OSError):  # another attempt's files may be in it
         root.parent.rmdir()
+    return True

@@ -9,17 +9,10 @@ from fastapi.responses import StreamingResponse
 from api.errors import RangeNotSatisfiable
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.tables import Artifact
-from ladder_schema.jobs import ArtifactName
+from ladder_schema.jobs import FILE_NAMES, ArtifactName
 
 # The page came out of a process that ran an uploaded model: it may show pictures and style, and do nothing.
 _PAGE_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_FILENAMES = {
-    ArtifactName.MODEL: "model.pt",
-    ArtifactName.WEIGHTS: "weights.safetensors",
-    ArtifactName.EXAMPLES: "examples.zip",
-    ArtifactName.REPORT: "report.json",
-    ArtifactName.REPORT_HTML: "report.html",
-}
 _SHOWN_INLINE = frozenset({ArtifactName.REPORT, ArtifactName.REPORT_HTML})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -35,9 +28,12 @@ def serve(request: Request, store: ObjectStore, artifact: Artifact, *, vary: str
     etag = headers["ETag"]
     if _names(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    wanted = _range(request, artifact.bytes, etag)
+    # A range is defined for GET alone.
+    wanted = None if request.method == "HEAD" else _range(request, artifact.bytes, etag)
     if wanted is None:
         headers["Content-Length"] = str(artifact.bytes)
+        if request.method == "HEAD":
+            return Response(status_code=200, headers=headers, media_type=artifact.media_type)
         chunks = store.open(artifact.object_key)
         return StreamingResponse(chunks, 200, headers=headers, media_type=artifact.media_type)
     first, last = wanted
@@ -70,7 +66,7 @@ def _headers(artifact: Artifact, vary: str | None) -> dict[str, str]:
 
 
 def _filename(job_id: UUID, name: ArtifactName) -> str:
-    return f"{str(job_id)[:8]}-{_FILENAMES[name]}"
+    return f"{str(job_id)[:8]}-{FILE_NAMES[name]}"
 
 
 def _names(header: str | None, etag: str) -> bool:

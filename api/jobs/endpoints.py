@@ -1,6 +1,7 @@
 """The job routes: each parses, calls one service, and returns."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Response
 
@@ -18,6 +19,8 @@ from ladder_schema.jobs import ArtifactName, JobPage, JobView
 router = APIRouter(
     prefix="/jobs", tags=["jobs"], responses=documented(errors.Unauthorized, errors.Unavailable)
 )
+
+_Route = TypeVar("_Route", bound=Callable[..., object])
 
 JobId = Annotated[str, Path(description="The job's id.", json_schema_extra={"format": "uuid"})]
 
@@ -61,6 +64,16 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     304: {"description": "The caller has it already"},
     **documented(errors.NotFound, errors.Conflict, errors.RangeNotSatisfiable),
 }
+
+
+def _readable(path: str, **options: Any) -> Callable[[_Route], _Route]:  # noqa: ANN401 - as the router has it
+    """A route for GET, which is described, and for HEAD, which answers the same without a body."""
+
+    def register(route: _Route) -> _Route:
+        router.head(path, **options, include_in_schema=False)(route)
+        return router.get(path, **options)(route)
+
+    return register
 
 
 @router.post(
@@ -108,7 +121,7 @@ async def post_job(
     return job
 
 
-@router.get("", summary="List your jobs", responses=documented(errors.BadRequest, errors.Invalid))
+@_readable("", summary="List your jobs", responses=documented(errors.BadRequest, errors.Invalid))
 def list_jobs(
     services: Use,
     caller: Authenticated,
@@ -121,13 +134,13 @@ def list_jobs(
     return service.page(services, caller, after=after, limit=limit)
 
 
-@router.get("/{job_id}", summary="Watch a job", responses=documented(errors.NotFound))
+@_readable("/{job_id}", summary="Watch a job", responses=documented(errors.NotFound))
 def get_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
     """Where the job stands, and what it offers for download."""
     return service.get(services, caller, job_id)
 
 
-@router.get(
+@_readable(
     "/{job_id}/events", summary="A job's history", responses=documented(errors.NotFound, errors.Invalid)
 )
 def list_events(
@@ -154,7 +167,7 @@ def cancel_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
     return service.cancel(services, caller, job_id)
 
 
-@router.get(
+@_readable(
     "/{job_id}/model",
     response_class=Response,
     summary="Download the hardened model",
@@ -166,7 +179,7 @@ def get_model(request: Request, services: Use, caller: Authenticated, job_id: Jo
     return serve(request, services.store, found)
 
 
-@router.get(
+@_readable(
     "/{job_id}/weights",
     response_class=Response,
     summary="Download the hardened weights",
@@ -181,7 +194,7 @@ def get_weights(request: Request, services: Use, caller: Authenticated, job_id: 
     return serve(request, services.store, found)
 
 
-@router.get(
+@_readable(
     "/{job_id}/examples",
     response_class=Response,
     summary="Download adversarial examples",
@@ -199,7 +212,7 @@ def get_examples(request: Request, services: Use, caller: Authenticated, job_id:
     return serve(request, services.store, found)
 
 
-@router.get(
+@_readable(
     "/{job_id}/report",
     response_class=Response,
     summary="Read the robustness report",
@@ -222,7 +235,7 @@ def get_report(request: Request, services: Use, caller: Authenticated, job_id: J
     return serve(request, services.store, found, vary="Accept")
 
 
-@router.get(
+@_readable(
     "/{job_id}/report.html",
     response_class=Response,
     summary="Read the robustness report as a page",

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import anyio.to_thread
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.errors import Conflict, NotFound
 from api.intake.submission import Submission
@@ -49,14 +49,14 @@ async def submit(
     submission = await services.intake.receive(body, boundary, announced=announced, owner_id=caller.id)
     try:
         return await anyio.to_thread.run_sync(_create, services, caller, submission, idempotency_key)
-    except IntegrityError:
-        # Another request with this key was faster. After any other error the files stay: the commit may have
-        # happened, and an object nobody refers to is easier to mend than a job without its files.
+    except _NotQueuedError as error:
         await services.intake.discard([submission.model.key, submission.dataset.key])
-        earlier = await anyio.to_thread.run_sync(_earlier, services, caller, idempotency_key)
-        if earlier is None:
-            raise
-        return earlier
+        if isinstance(error.cause, IntegrityError):
+            # Another request with this key was faster.
+            earlier = await anyio.to_thread.run_sync(_earlier, services, caller, idempotency_key)
+            if earlier is not None:
+                return earlier
+        raise error.cause from None
 
 
 def get(services: Services, caller: Caller, job_id: str) -> JobView:
@@ -139,20 +139,35 @@ def artifact(services: Services, caller: Caller, job_id: str, name: ArtifactName
     raise NotFound(f"The job has no {name}.")
 
 
+class _NotQueuedError(Exception):
+    """The job is certainly not in the database, so nothing refers to its files."""
+
+    def __init__(self, cause: SQLAlchemyError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 def _create(
     services: Services, caller: Caller, submission: Submission, idempotency_key: str | None
 ) -> JobView:
-    with services.sessions.begin() as session:
-        job = repository.create_job(
-            session,
-            caller.id,
-            config=submission.config,
-            model=submission.model,
-            dataset=submission.dataset,
-            queue=services.settings.queue,
-            idempotency_key=idempotency_key,
-        )
-        return job_view(job)
+    with services.sessions() as session:
+        try:
+            job = repository.create_job(
+                session,
+                caller.id,
+                config=submission.config,
+                model=submission.model,
+                dataset=submission.dataset,
+                queue=services.settings.queue,
+                idempotency_key=idempotency_key,
+            )
+            view = job_view(job)
+        except SQLAlchemyError as error:
+            raise _NotQueuedError(error) from error
+        # After an error of the commit itself the files stay: it may have happened, and an object nobody
+        # refers to is easier to mend than a job without its files.
+        session.commit()
+    return view
 
 
 def _earlier(services: Services, caller: Caller, idempotency_key: str | None) -> JobView | None:

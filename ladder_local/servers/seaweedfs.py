@@ -36,6 +36,7 @@ class SeaweedFS:
         self._directory = directory
         self._bucket = bucket
         self._home = directory.subdirectory("seaweedfs")
+        self._ports: dict[str, int] = {}
 
     @property
     def endpoint(self) -> str:
@@ -98,8 +99,10 @@ class SeaweedFS:
     def clean_up(self) -> None:
         """Remove the gRPC sockets, which SeaweedFS always puts into /tmp."""
         for part in _PARTS:
-            socket = Path(f"/tmp/seaweedfs-{part}-grpc-{self._ports[f'{part}.port.grpc']}.sock")  # noqa: S108 - its choice
-            socket.unlink(missing_ok=True)
+            # Without a port where something went wrong before it was chosen.
+            if port := self._ports.get(f"{part}.port.grpc"):
+                socket = Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")  # noqa: S108 - its choice
+                socket.unlink(missing_ok=True)
 
     def _configure(self) -> None:
         identity = {

@@ -135,6 +135,7 @@ def _create_jobs() -> None:
         sa.Column("started_at", _TIME, nullable=True),
         sa.Column("finished_at", _TIME, nullable=True),
         sa.Column("cancel_requested_at", _TIME, nullable=True),
+        _now("not_before"),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("token", sa.Uuid(), nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),

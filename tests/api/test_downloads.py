@@ -33,6 +33,23 @@ def test_each_result_is_where_the_job_says(account, job, name):
     assert f'-{filename}"' in answer.headers["content-disposition"]
 
 
+@pytest.mark.parametrize("path", ["", "/events", *(f"/{name}" for name in ARTIFACTS)])
+def test_head_answers_as_get_does_without_the_body(account, new_account, job, path):
+    whole, head = account.http.get(job + path), account.http.head(job + path, headers={"Range": "bytes=0-3"})
+    assert (head.status_code, head.content) == (200, b"")
+    for answer in (whole, head):
+        del answer.headers["date"], answer.headers["x-request-id"]
+    assert head.headers == whole.headers
+    assert new_account().http.head(job + path).status_code == 404
+    etag = whole.headers.get("etag")
+    if etag:
+        assert account.http.head(job + path, headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_head_of_the_list(account):
+    assert account.http.head("/jobs").status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/report.html", "/report"])
 def test_a_page_can_do_nothing(account, job, path):
     answer = account.http.get(job + path, headers={"Accept": "text/html"})

@@ -80,11 +80,11 @@ def test_paging_has_bounds(account, query):
     assert error["field"].startswith("query.")
 
 
-def test_a_queued_job_is_cancelled_at_once_and_then_has_ended(account):
+def test_a_queued_job_is_cancelled_at_once_however_often_one_asks(account):
     path = f"/jobs/{account.new_job()}/cancel"
-    answer = account.http.post(path)
-    assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
-    assert_problem(account.http.post(path), 409)
+    for _ in range(2):
+        answer = account.http.post(path)
+        assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
 
 
 def test_a_running_job_is_asked_to_stop_as_often_as_one_likes(account):

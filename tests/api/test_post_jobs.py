@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from posting import ZIP, assert_problem, make_zip
+from sqlalchemy import text
 
 from api.errors import Invalid
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
@@ -87,6 +88,23 @@ def test_racing_posts_with_one_idempotency_key_make_one_job(account):
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(account.uploads()) == 2
+
+
+def test_a_job_that_the_database_did_not_take_leaves_no_files(account, sessions, eventually):
+    end_blocked = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            session.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+            posted = pool.submit(account.post)
+            eventually(lambda: session.execute(end_blocked).first() or posted.done())
+            answer = posted.result()
+        assert_problem(answer, 503)
+    assert account.uploads() == []
+    assert account.http.get("/jobs").json()["items"] == []
+    assert account.post().status_code == 202
 
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + b"\0" * 300

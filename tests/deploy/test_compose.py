@@ -1,28 +1,63 @@
-"""The compose files promise no default passwords and one open port; read as text, without a YAML library."""
+"""The compose files promise no default passwords, one open port, and images that do not change."""
 
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text()
 
 
-def test_every_password_is_required_and_named_in_the_example_without_a_value() -> None:
-    passwords = set(re.findall(r"\$\{(\w+_PASSWORD)", COMPOSE))
+def words(node: object) -> list[str]:
+    """Every text in a document."""
+    if isinstance(node, dict):
+        return [word for value in node.values() for word in words(value)]
+    if isinstance(node, list):
+        return [word for value in node for word in words(value)]
+    return [node] if isinstance(node, str) else []
 
-    assert passwords
-    assert set(re.findall(r"\$\{(\w+_PASSWORD):\?", COMPOSE)) == passwords
-    assert len(re.findall(r"\$\{\w+_PASSWORD:\?", COMPOSE)) == len(re.findall(r"\$\{\w+_PASSWORD", COMPOSE))
-    assert set(re.findall(r"^(\w+_PASSWORD)=$", EXAMPLE, re.MULTILINE)) == passwords
+
+def test_every_password_is_required_and_named_in_the_example_without_a_value() -> None:
+    used = re.findall(r"\$\{(\w+_PASSWORD)([^}]*)\}", "\n".join(words(COMPOSE)))
+
+    assert {name for name, _ in used} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_PASSWORD"}
+    assert all(condition.startswith(":?") for _, condition in used)
+    assert set(re.findall(r"^(\w+_PASSWORD)=$", EXAMPLE, re.MULTILINE)) == {name for name, _ in used}
+
+
+def test_no_service_has_a_password_written_out() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|SECRET|AUTH", name):
+                assert re.fullmatch(r"\$\{\w+_PASSWORD:\?[^}]*\}", value), name
 
 
 def test_the_api_alone_is_reachable_and_on_loopback_unless_told_otherwise() -> None:
-    assert re.findall(r"ports: (.*)", COMPOSE) == ['["${LADDER_LISTEN:-127.0.0.1:8000}:8000"]']
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api": ["${LADDER_LISTEN:-127.0.0.1:8000}:8000"]}
+    assert not any("network_mode" in service for service in SERVICES.values())
 
 
-def test_images_are_pinned() -> None:
-    foreign = re.findall(r"image: (\S+/\S+)", COMPOSE)
+def test_nobody_but_the_api_has_a_way_out() -> None:
+    internal = {name for name, network in COMPOSE["networks"].items() if (network or {}).get("internal")}
+    assert {name for name, service in SERVICES.items() if not set(service["networks"]) <= internal} == {"api"}
 
-    assert len(foreign) == 3
-    assert all(re.search(r":[\w.-]+$", image) and not image.endswith(":latest") for image in foreign)
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" not in service])
+def test_images_of_others_are_pinned(name: str) -> None:
+    image = SERVICES[name]["image"]
+    assert re.search(r"/\S+:[\w.-]+$", image)
+    assert not image.endswith(":latest")
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
+def test_our_services_can_write_nowhere_and_gain_nothing(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]

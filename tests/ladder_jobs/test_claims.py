@@ -19,6 +19,7 @@ from ladder_jobs.claims import (
     settle_cancelled,
     settle_failed,
     settle_succeeded,
+    sweep,
 )
 from ladder_jobs.repository import list_events, request_cancel
 from ladder_jobs.states import EventKind, IllegalTransitionError, Outcome
@@ -249,6 +250,19 @@ def test_a_released_job_starts_afresh(jobs, alice):
     assert second.attempt == 2
     assert second.token != claim.token
     assert jobs.row(job_id).started_at == row.started_at
+
+
+@pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True), (-60.0, True)])
+def test_a_job_that_met_an_outage_waits_while_others_go_on(jobs, alice, pause_seconds, is_claimable):
+    first = jobs.queue(alice, priority=1)
+    other = jobs.queue(alice)
+    claim = jobs.claimed()
+    options = {"reason": "outage", "child_died": False, "max_child_deaths": 1, "pause_seconds": pause_seconds}
+    jobs.do(release, claim, **options)
+    claimed = [claim.job_id for claim in (jobs.claim(), jobs.claim()) if claim]
+    assert claimed == ([first, other] if is_claimable else [other])
+    wakes = jobs.do(sweep, max_worker_losses=10).queues_to_wake
+    assert wakes == frozenset()
 
 
 def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):

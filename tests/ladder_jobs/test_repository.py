@@ -89,17 +89,22 @@ def test_a_running_job_is_cancelled_by_its_worker(jobs, alice, sessions):
     ]
 
 
-@pytest.mark.parametrize("end", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED])
-def test_a_final_job_is_not_cancelled(jobs, alice, end):
+def test_a_cancel_may_be_asked_for_again_after_it_is_done(jobs, alice):
+    job_id = jobs.queue(alice)
+    first = jobs.do(request_cancel, alice, job_id)
+    again = jobs.do(request_cancel, alice, job_id)
+    assert again.status is JobStatus.CANCELLED
+    assert again.finished_at == first.finished_at
+
+
+@pytest.mark.parametrize("end", [JobStatus.SUCCEEDED, JobStatus.FAILED])
+def test_a_job_that_ended_otherwise_is_not_cancelled(jobs, alice, end):
     job_id = jobs.queue(alice)
     claim = jobs.claimed()
     if end is JobStatus.SUCCEEDED:
         jobs.do(settle_succeeded, claim, [])
-    elif end is JobStatus.FAILED:
-        jobs.do(settle_failed, claim, ERROR)
     else:
-        jobs.do(request_cancel, alice, job_id)
-        jobs.do(settle_cancelled, claim)
+        jobs.do(settle_failed, claim, ERROR)
     with pytest.raises(IllegalTransitionError):
         jobs.do(request_cancel, alice, job_id)
     assert jobs.row(job_id).status is end

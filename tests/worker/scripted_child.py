@@ -5,6 +5,7 @@ It speaks the protocol with plain prints, so that it can also speak it wrongly.
 
 import ctypes
 import hashlib
+import io
 import json
 import os
 import signal
@@ -77,14 +78,21 @@ def write_results(start: dict[str, Any], **changes: bytes) -> None:
     work_dir = Path(start["work_dir"])
     header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
     contents = {
-        "model.pt": b"PK\x03\x04 a model",
+        "model.pt": zipped({"model/data.pkl": b"a model"}),
         "weights.safetensors": len(header).to_bytes(8, "little") + header + bytes(4),
         "report.json": json.dumps(report(start)).encode(),
     }
     for name, content in contents.items():
         (work_dir / name).write_bytes(changes.get(name.partition(".")[0], content))
-    with zipfile.ZipFile(work_dir / "examples.zip", "w") as archive:
-        archive.writestr("index.json", "[]")
+    (work_dir / "examples.zip").write_bytes(zipped({"index.json": b"[]"}))
+
+
+def zipped(entries: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 def succeed() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import zipfile
 
 import pytest
 from sqlalchemy import text
@@ -33,7 +34,8 @@ def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
         stored = bench.store.get_to_file(artifact.object_key, tmp_path / artifact.name)
         assert (stored.bytes, stored.sha256) == (artifact.bytes, artifact.sha256)
         assert artifact.object_key.startswith(f"jobs/{job.id}/attempts/1/")
-    assert (tmp_path / "model").read_bytes() == b"PK\x03\x04 a model"
+    with zipfile.ZipFile(tmp_path / "model") as archive:
+        assert archive.read("model/data.pkl") == b"a model"
     assert Report.model_validate_json((tmp_path / "report").read_bytes()).verdict.headline == "Fine."
     assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
 
@@ -88,7 +90,7 @@ def test_the_child_says_why_the_job_failed(bench):
         ("leave_other_report", "report.json describes another job"),
         ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),
-        ("leave_bad_weights", "a tensor outside the file"),
+        ("leave_bad_weights", "weights.safetensors describes 9 bytes of tensors and has 4"),
     ],
 )
 def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, complaint):
@@ -269,6 +271,7 @@ def test_an_end_that_postgres_refuses_to_store_fails_the_job_at_once(bench):
     job = bench.job(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
     assert len(bench.attempts(job_id)) == 1
+    assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
 
 
 def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):

@@ -20,6 +20,7 @@ from ladder_schema.jobs import JobStatus, Stage
 from ladder_schema.protocol import FROM_CHILD, Failed, Hello, Start, Stop
 from ladder_schema.report import Report
 from worker.child import hardening
+from worker.identity import child_identity
 from worker.process import CHILD_COMMAND, ChildProcess
 
 CHANNEL_CHILD = Path(__file__).with_name("channel_child.py")
@@ -70,6 +71,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_model_is_hardened(bench, digits_model, digits_dataset, tmp_path):
     job_id = bench.submit(digits_model, digits_dataset, **CONFIG)
+    bench.identity = child_identity(bench.settings)  # of root's children, another user's
     bench.runner(CHILD_COMMAND).run_queued_jobs(bench.queue)
     job = bench.job(job_id)
     assert (job.status, job.error_message) == (JobStatus.SUCCEEDED, None)

@@ -8,10 +8,8 @@ harm.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -69,10 +67,10 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
         # Whatever the file's own code raised while loading is the file's fault.
         raise _load_error(error) from error
     check_script(script)
-    return script, _as_bytes(extra)
+    return script, {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
 
 
-def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, bytes]]:
+def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, str]]:
     """Load a ``torch.export`` file.
 
     Args:
@@ -92,7 +90,7 @@ def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, byt
             ErrorCode.MODEL_UNSUPPORTED,
             "the model file holds objects of custom classes; keep to tensors and PyTorch's own layers",
         )
-    extra: dict[str, Any] = dict.fromkeys(_extra_files(names), "")
+    extra: dict[str, str] = dict.fromkeys(_extra_files(names), "")
     try:
         # Opened here, since by its path a file is only read if the path ends in .pt2.
         with path.open("rb") as file:
@@ -100,11 +98,7 @@ def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, byt
     except Exception as error:
         # PyTorch raises whatever reading a wrong field happened to raise.
         raise _load_error(error) from error
-    return program, _as_bytes(extra)
-
-
-def _as_bytes(extra: Mapping[str, str | bytes]) -> dict[str, bytes]:
-    return {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
+    return program, extra
 
 
 def _archive_names(path: Path) -> list[str]:
@@ -123,10 +117,13 @@ def _archive_names(path: Path) -> list[str]:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise _unreadable("the model file is a damaged or truncated archive; upload it again") from error
-    return names
+        raise _damaged() from error
+    if not any(entry.header_offset == 0 for entry in entries):
+        # A truncated archive can end in the directory of a smaller one that it contains.
+        raise _damaged()
+    return [entry.filename for entry in entries]
 
 
 def _foreign_format(start: bytes) -> str:
@@ -173,6 +170,10 @@ def _load_error(error: Exception) -> ModelError:
     if len(reason) > _SUMMARY_LENGTH:
         reason = reason[:_SUMMARY_LENGTH] + " ..."
     return _unreadable(f"PyTorch {torch.__version__} cannot load the model file: {reason}")
+
+
+def _damaged() -> ModelError:
+    return _unreadable("the model file is a damaged or truncated archive; upload it again")
 
 
 def _unreadable(message: str) -> ModelError:

@@ -12,7 +12,7 @@ class Description:
     """Facts about an uploaded classifier; those a file does not tell are None until a batch was probed.
 
     Attributes:
-        format: The file's format: ``torchscript`` or ``frozen torchscript``.
+        format: The file's format: ``torchscript``, ``frozen torchscript`` or ``torch.export``.
         input_shape: (C, H, W) of the images, before preprocessing.
         num_classes: K.
         latent_dim: D, the length of one image's latents.

@@ -64,7 +64,7 @@ class LoadedExport:
     """
 
     program: ExportedProgram
-    extra_files: Mapping[str, bytes]
+    extra_files: Mapping[str, str]
     tensors: Mapping[str, UploadedTensor]
     images: fx.Node
     batch: BatchRange
@@ -122,17 +122,14 @@ class LoadedExport:
                 f"not accept {given}; send such images, or set preprocessing.resize",
             )
 
-    def graph_for_any_batch(self) -> fx.Graph:
+    def freed_graph(self) -> fx.Graph:
         """The program's graph, its number of images left open.
 
         Raises:
             ModelError: ``MODEL_UNSUPPORTED`` if it takes exactly one number of images, for good.
         """
-        graph: fx.Graph = self.program.graph
-        if not self.batch.is_fixed:
-            return graph
         try:
-            freed = free_batch(graph, self.images, self.batch.low)
+            freed = free_batch(self.program.graph, self.images, self.batch.low)
             if self._agrees(freed):
                 return freed
         except CannotFree:
@@ -182,7 +179,10 @@ class ExportFile:
         """
         loaded = LoadedExport.load(self.path)
         half = is_half(loaded.tensors)
-        graph = parse_export(loaded.program, loaded.graph_for_any_batch(), is_half=half)
+        # Parsed as it is first: what cannot be run is not run in search of its batch size either.
+        graph = parse_export(loaded.program, loaded.program.graph, is_half=half)
+        if loaded.batch.is_fixed:
+            graph = parse_export(loaded.program, loaded.freed_graph(), is_half=half)
         shape = tuple(length for length in loaded.exported_shape if isinstance(length, int))
         return ExportUpload(
             graph=graph,

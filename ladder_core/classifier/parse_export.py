@@ -145,8 +145,8 @@ class _Parser:
         specs = self._program.graph_signature.output_specs
         if any(spec.kind is not OutputKind.USER_OUTPUT for spec in specs):
             raise _unsupported(
-                "forward assigns a buffer of the model; call model.eval() before torch.export.export, and leave "
-                "buffers as they are in eval mode"
+                "forward assigns a buffer of the model; call model.eval() before torch.export.export, and "
+                "leave buffers as they are in eval mode"
             )
         leaves = [self._operand(result, block) for result in results]
         block.outputs = [self._container(pytree.tree_unflatten(leaves, self._out_spec), block)]

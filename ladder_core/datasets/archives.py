@@ -23,7 +23,7 @@ from ladder_schema.errors import ErrorCode
 TarMode = Literal["r|", "r|gz", "r|bz2", "r|xz"]
 
 _HEAD_BYTES = 512
-_READ_ERRORS = (
+READ_ERRORS: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -37,6 +37,7 @@ _READ_ERRORS = (
     ValueError,
     struct.error,
 )
+"""What reading a damaged archive raises."""
 
 
 class DamagedMemberError(Exception):
@@ -107,7 +108,7 @@ class Archive:
             # Only the archive's own errors are caught here, not those of whoever takes the members.
             try:
                 member = next(walk, None)
-            except _READ_ERRORS as error:
+            except READ_ERRORS as error:
                 raise DatasetError(
                     ErrorCode.DATASET_UNREADABLE,
                     f"the dataset's archive cannot be read ({shown(str(error))}): it is cut short or "

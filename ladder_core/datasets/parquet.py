@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ladder_core.datasets.archives import Archive
+from ladder_core.datasets.archives import READ_ERRORS, Archive
 from ladder_core.datasets.base import Dataset
 from ladder_core.datasets.columns import Columns, find_columns
 from ladder_core.datasets.images import MAX_ENCODED_BYTES, BadImageError, Wanted
@@ -31,7 +31,7 @@ EXTENSION = ".parquet"
 _ROWS = 32
 # What a damaged footer claims is not to become an allocation.
 _FOOTER_LIMIT = 64 << 20
-_READ_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, NotImplementedError)
+_READ_ERRORS = (*READ_ERRORS, pa.ArrowException, KeyError, IndexError)
 _UNLABELLED = -1
 
 

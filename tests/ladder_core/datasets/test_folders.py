@@ -36,9 +36,7 @@ ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "tar.bz2": lambda d: write_tar(d / "d", SPLIT, "w:bz2"),
     "tar.xz": lambda d: write_tar(d / "d", SPLIT, "w:xz"),
     "in a folder": lambda d: write_zip(d / "d", {f"insects/{name}": c for name, c in SPLIT.items()}),
-    "train only upper case": lambda d: write_zip(
-        d / "d", {n.replace("train", "Train"): c for n, c in SPLIT.items()}
-    ),
+    "upper case": lambda d: write_zip(d / "d", {n.replace("train", "Train"): c for n, c in SPLIT.items()}),
     "with a file manager's files": lambda d: write_zip(
         d / "d", SPLIT | {"__MACOSX/train/ant/00.png": b"no image", "train/ant/.DS_Store": b"1"}
     ),

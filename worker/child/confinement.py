@@ -17,8 +17,9 @@ def confine(*, max_file_bytes: int, own_user: bool) -> None:
 
     Args:
         max_file_bytes: Largest file it may write.
-        own_user: Whether it runs as a user that runs nothing else. The kernel counts processes by user, so
-            only then does a limit on them say something about this one.
+        own_user: Whether it runs as the user of children, not as whoever started the worker. The kernel counts
+            processes by user: the limit on them is shared by all children on this machine, and by nobody else
+            only where that user runs nothing else.
 
     Raises:
         OSError: The kernel refused.

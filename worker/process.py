@@ -40,10 +40,9 @@ _LOG_DRAIN_SECONDS = 1.0
 
 
 class ChildProcess:
-    """One child: started on construction, killed with its whole process group by `close` or on leaving.
+    """One child: started on construction, killed with its whole process group by `close`.
 
-    What leaves the group (`setsid`) outlives it, as the same powerless user, until whatever contains the worker
-    ends.
+    What has left the group (`setsid`) may outlive it, until whatever contains the worker ends.
     """
 
     def __init__(

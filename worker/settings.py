@@ -40,7 +40,8 @@ class WorkerSettings(Settings):
     )
     child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
         65_534,
-        description="User id of the processes that hold a model, where the worker runs as root; workers may share it.",
+        description="User id of the processes that hold a model, where the worker runs as root; "
+        "workers may share it.",
     )
     child_gid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(65_534, description="Their group id.")
     allow_root_children: bool = Field(

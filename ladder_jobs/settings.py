@@ -5,13 +5,15 @@ Every field is an environment variable with the prefix ``LADDER_`` (``LADDER_DAT
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIB = 1 << 20
 _GIB = 1 << 30
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 
 
 class Settings(BaseSettings):
@@ -25,7 +27,10 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of Postgres 14 or newer, e.g. `postgresql+psycopg://user:password@host/ladder`."
     )
     broker_url: SecretStr = Field(description="Celery broker, e.g. `redis://:password@host:6379/0`.")
-    s3_endpoint: str = Field(description="Object store as `host:port`, without a scheme.")
+    s3_endpoint: str = Field(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?$",
+        description="Object store as `host:port`, without a scheme.",
+    )
     s3_access_key: SecretStr = Field(description="Access key of the object store.")
     s3_secret_key: SecretStr = Field(description="Secret key of the object store.")
     s3_bucket: str = Field(
@@ -57,4 +62,13 @@ class Settings(BaseSettings):
         Path("/var/tmp/ladder"),  # noqa: S108 - created by the worker, mode 0700
         description="Where workers keep the files of running attempts.",
     )
-    log_level: str = Field("INFO", description="Level of the structured logs.")
+    log_level: LogLevel = Field("INFO", description="Level of the structured logs.")
+
+    @model_validator(mode="after")
+    def _leases_survive_a_lost_heartbeat(self) -> Self:
+        if self.heartbeat_seconds > self.lease_seconds / 3:
+            raise ValueError(
+                f"heartbeat_seconds ({self.heartbeat_seconds:g}) is more than a third of lease_seconds "
+                f"({self.lease_seconds:g}): a worker could lose a job it still runs"
+            )
+        return self

@@ -40,7 +40,10 @@ _LOG_DRAIN_SECONDS = 1.0
 
 
 class ChildProcess:
-    """One child: started on construction, gone with its whole process group after `close`."""
+    """One child: started on construction, killed with its whole process group by `close`.
+
+    What has left the group (`setsid`) may outlive it, until whatever contains the worker ends.
+    """
 
     def __init__(
         self,
@@ -146,8 +149,12 @@ class _LogCopy(threading.Thread):
         with self._source, self._target.open("wb", buffering=0) as file:
             while chunk := self._source.read(_CHUNK_BYTES):
                 self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
-                file.write(chunk[: self._left])
-                self._left -= min(self._left, len(chunk))
+                try:
+                    file.write(chunk[: self._left])
+                    self._left -= min(self._left, len(chunk))
+                except OSError:
+                    # A full disk: without somebody who reads, the child would stand still.
+                    self._left = 0
 
 
 def _parse(line: bytes) -> Message:

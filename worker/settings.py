@@ -39,7 +39,9 @@ class WorkerSettings(Settings):
         None, description="Resident memory of one job, in bytes; empty leaves the limit to the machine."
     )
     child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
-        65_534, description="User id of the processes that hold a model, where the worker runs as root."
+        65_534,
+        description="User id of the processes that hold a model, where the worker runs as root; "
+        "workers may share it.",
     )
     child_gid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(65_534, description="Their group id.")
     allow_root_children: bool = Field(

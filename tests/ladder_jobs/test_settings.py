@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from api.settings import ApiSettings
@@ -43,3 +43,24 @@ def test_passwords_are_not_shown(settings):
     for secret in secrets:
         assert isinstance(secret, SecretStr)
     assert settings.s3_secret_key.get_secret_value() not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heartbeat_seconds": 6.0, "lease_seconds": 15.0},
+        {"s3_endpoint": "http://h:1"},
+        {"s3_endpoint": "h:1/bucket"},
+        {"log_level": "banana"},
+    ],
+)
+def test_what_cannot_work_is_refused(settings, change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        Settings(**(settings.model_dump() | change))
+
+
+@pytest.mark.parametrize(
+    "change", [{"s3_endpoint": "[::1]:9000"}, {"s3_endpoint": "s3.example"}, {"log_level": "info"}]
+)
+def test_what_can_work_is_taken(settings, change):
+    Settings(**(settings.model_dump() | change))

@@ -17,8 +17,8 @@ def confine(*, max_file_bytes: int, own_user: bool) -> None:
 
     Args:
         max_file_bytes: Largest file it may write.
-        own_user: Whether it runs as a user that runs nothing else. The kernel counts processes by user, so
-            only then does a limit on them say something about this one.
+        own_user: Whether it runs as the children's user, not the worker's. The kernel counts processes by
+            user: the limit on them is shared by all of that user's, which are those of every child here.
 
     Raises:
         OSError: The kernel refused.

@@ -4,8 +4,8 @@ A loaded TorchScript module or exported program cannot be hooked, split or switc
 program is compiled anew, in these steps, one module each: ``archive`` recognises and loads the file, and
 ``parse`` (TorchScript) or ``parse_export`` (``torch.export``) turns its program into the small intermediate
 form of ``graph``. From there on there is one kind of program: ``outputs`` finds the logits behind what it
-returns, ``head`` finds the last linear layer, ``slicing`` cuts the program there, ``emit`` writes each half as
-a Python function, and ``wrapper`` runs them on the upload's own tensors, which ``network`` holds. Saving
+returns, ``head`` finds the last linear layer, ``slicing`` cuts the program there, ``emit`` writes each half
+as a Python function, and ``wrapper`` runs them on the upload's own tensors, which ``network`` holds. Saving
 writes those tensors into the original file (``torchscript``, ``exported``), whose code never changes.
 ``upload`` says what such a format must provide.
 """

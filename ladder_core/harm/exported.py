@@ -108,7 +108,8 @@ class _Document:
             The names of payloads that it says are pickled.
         """
         try:
-            root = json.loads(text)
+            # As PyTorch decodes it; left to itself, json would guess among several encodings.
+            root = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             MODEL.unreadable(f"{shown(self._name)} is no JSON ({type(error).__name__})")
         pickled: set[str] = set()

@@ -1,6 +1,7 @@
 """Hostile uploads through the real worker and its child: the job fails by name, and nothing else happens."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ladder_schema.jobs import JobStatus
 from tests.hostile.table import HOSTILE
 from worker.process import CHILD_COMMAND
+from worker.supervisor import default_memory_limit
 
 ATTACKS = (
     "write during load",
@@ -46,6 +48,11 @@ def test_one_worker_outlives_every_attack(bench, dataset, tmp_path):
         assert bench.child_pids(job_id) == []
     assert [path.name for path in outside.iterdir()] == ["secret"]
     assert (outside / "secret").read_bytes() == b"the secret"
+
+
+def test_the_default_memory_limit_leaves_some_to_the_worker():
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < default_memory_limit() < machine
 
 
 @pytest.mark.parametrize(("behaviour", "signal"), [("abort", "SIGABRT"), ("segfault", "SIGSEGV")])

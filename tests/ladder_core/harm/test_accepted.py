@@ -68,7 +68,7 @@ class Everything(nn.Module):
             z = z + 1
         for layer in self.layers:
             z = layer(z)
-        for _, layer in self.named.items():
+        for layer in self.named.values():
             z = layer(z)
         z = z.to(torch.float32).to("cpu").to(device=x.device)[:, None, ..., 0:3].squeeze(1) * self.scale
         print("shape", z.shape)

@@ -152,6 +152,12 @@ PROGRAMS = {
         "spells the name in escapes",
         says('a = getattr(x, "resi\\x7ae_")', "b = a([9])"),
         Wall.PARSE,
+        "spelt with escapes",
+    ),
+    "method by string": Hostile(
+        "looks a tensor's method up by name",
+        says('a = getattr(x, "resize_")', "b = a([9])"),
+        Wall.PARSE,
         "aten::resize_",
     ),
     "operator by namespace": Hostile(

@@ -45,6 +45,8 @@ class Everything(nn.Module):
         self.mode = Mode.FAST
         self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
         self.named = nn.ModuleDict({"a": nn.ReLU()})
+        self.named_freely = nn.Sequential()
+        self.named_freely.add_module("block 1-0", nn.Linear(3, 3))
         self.text = "q\n'\"é"
         self.numbers = [1.5, float("inf")]
 
@@ -70,6 +72,7 @@ class Everything(nn.Module):
             z = layer(z)
         for layer in self.named.values():
             z = layer(z)
+        z = self.named_freely(z)
         z = z.to(torch.float32).to("cpu").to(device=x.device)[:, None, ..., 0:3].squeeze(1) * self.scale
         print("shape", z.shape)
         assert z.dim() > 1, "é"

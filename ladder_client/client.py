@@ -82,7 +82,7 @@ class Client:
 
         Args:
             model: A TorchScript classifier.
-            dataset: A labelled dataset, e.g. an npz archive.
+            dataset: A labelled dataset: an npz, an archive of image folders, or Parquet.
             config: What should differ from the defaults.
 
         Raises:

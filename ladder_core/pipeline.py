@@ -17,7 +17,7 @@ from ladder_core.artifacts import gallery, save_examples, save_weights
 from ladder_core.classifier import Classifier, load_classifier
 from ladder_core.datasets import load_dataset
 from ladder_core.datasets.images import Wanted
-from ladder_core.harm import DATASET_LIMITS, check_archive, check_model
+from ladder_core.harm import check_model
 from ladder_core.methods import harden_with_ladder, harden_with_pgd, ladder, pgd
 from ladder_core.progress import Progress, ProgressCallback
 from ladder_core.run import Outcome, Run
@@ -86,7 +86,6 @@ def _validate(
     """Read both uploads and check that the model knows its own data."""
     progress.enter(Stage.VALIDATE)
     check_model(model_path)
-    check_archive(dataset_path, DATASET_LIMITS)
     original = load_classifier(model_path, device=device, preprocessing=config.preprocessing)
     progress.update(0.3, "model read")
     dataset = load_dataset(

@@ -36,7 +36,8 @@ class WorkerSettings(Settings):
     )
     max_log_bytes: PositiveInt = Field(16 * _MIB, description="How much of a job's log is kept, in bytes.")
     max_memory_bytes: PositiveInt | None = Field(
-        None, description="Resident memory of one job, in bytes; empty leaves the limit to the machine."
+        None,
+        description="Resident memory of one job, in bytes; empty allows nine tenths of what there is.",
     )
     child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
         65_534,

@@ -1,9 +1,11 @@
 """Watches one child from its start to its end, and says how the attempt ended."""
 
+import os
 import re
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -44,6 +46,7 @@ class Supervisor:
         self._settings = settings
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
+        self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None
@@ -121,14 +124,12 @@ class Supervisor:
             self._child.signal(signal.SIGTERM)
 
     def _exceeded_limit(self) -> JobError | None:
-        limits = self._settings
-        if self._seconds() > limits.job_max_seconds:
-            message = f"The job ran longer than the {limits.job_max_seconds:.0f} s one attempt may take."
+        max_seconds, max_bytes = self._settings.job_max_seconds, self._max_memory_bytes
+        if self._seconds() > max_seconds:
+            message = f"The job ran longer than the {max_seconds:.0f} s one attempt may take."
             return JobError(code=ErrorCode.TIME_LIMIT, message=message, stage=self._stage)
-        if limits.max_memory_bytes is not None and _memory_bytes(self._child.pid) > limits.max_memory_bytes:
-            message = (
-                f"The job needed more than the {limits.max_memory_bytes >> 20} MiB of memory it may have."
-            )
+        if _memory_bytes(self._child.pid) > max_bytes:
+            message = f"The job needed more than the {max_bytes >> 20} MiB of memory it may have."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
         return None
 
@@ -165,6 +166,15 @@ def _memory_bytes(pid: int) -> int:
     except OSError:
         return 0
     return sum(int(kib) for kib in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", status, re.MULTILINE)) << 10
+
+
+def default_memory_limit() -> int:
+    """What one job may take where no setting says so: nine tenths of what there is, so that it dies alone."""
+    there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # A container may have less than its machine; one without a limit of its own says "max".
+    with suppress(OSError, ValueError):
+        there_is = min(there_is, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return there_is * 9 // 10
 
 
 def _oom_kills() -> int:

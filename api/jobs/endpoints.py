@@ -43,7 +43,8 @@ _BODY: dict[str, Any] = {
                             "type": "string",
                             "format": "binary",
                             "description": "A NumPy archive with x_train, y_train and, if there is a "
-                            "test set, x_test, y_test.",
+                            "test set, x_test, y_test; or image folders in a zip or tar archive; or "
+                            "Parquet of encoded images and labels.",
                         },
                         "config": {
                             "type": "string",

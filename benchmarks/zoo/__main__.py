@@ -30,7 +30,7 @@ from benchmarks.zoo.ways import WAYS, Example, export
 from ladder_core.classifier import load_classifier
 from ladder_core.errors import ModelError
 
-ROUNDS = 15
+ROUNDS = 9
 SECONDS_PER_TURN = 0.03
 REASON_LENGTH = 160
 

@@ -125,7 +125,7 @@ def without_lost(model: nn.Module) -> nn.Module:
 
 def check_frozen_training(example: Example, model: nn.Module, classifier: Classifier) -> None:
     """Three steps end as for the eager network with its batch norms folded and without dropout."""
-    eager = folded(model)
+    eager = folded(model, classifier)
     form = classifier.describe().output_form
     start = {key: parameter.detach().clone() for key, parameter in eager.named_parameters()}
     pairs = {key: nearest(parameter, start) for key, parameter in classifier.named_parameters()}
@@ -143,13 +143,26 @@ def check_frozen_training(example: Example, model: nn.Module, classifier: Classi
     assert moved > len(start) / 2
 
 
-def folded(model: nn.Module) -> nn.Module:
-    """What freezing leaves of a model: batch norms folded into the convolutions before them, no dropout."""
+class _KeptBatchNorm(nn.BatchNorm2d):
+    """A batch norm that folding passes over, as it looks for the exact type."""
+
+    __module__ = "torch.nn"  # torch.fx looks inside all others.
+
+
+def folded(model: nn.Module, classifier: Classifier) -> nn.Module:
+    """What freezing leaves of a model: no dropout, and batch norms folded into convolutions.
+
+    Freezing folds where a batch norm follows a convolution in straight code; those that the frozen file still
+    has are kept here too, recognised by their statistics.
+    """
     model = without_lost(model)
+    kept = [buffer for name, buffer in classifier.named_buffers() if name.endswith("running_mean")]
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):  # noqa: SLF001 - the base has no public name
             module.p = 0.0
-    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        elif type(module) is nn.BatchNorm2d and any(torch.equal(module.running_mean, mean) for mean in kept):
+            module.__class__ = _KeptBatchNorm
+    if any(type(module) is nn.BatchNorm2d for module in model.modules()):
         return fx_optimization.fuse(model)
     return model
 

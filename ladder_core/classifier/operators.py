@@ -197,12 +197,18 @@ _BINDINGS: dict[tuple[str, str], Callable[..., Any]] = {
     ("aten::linear", ""): F.linear,
     ("aten::matmul", ""): torch.matmul,
     ("aten::max_pool2d", ""): torch.max_pool2d,
+    ("aten::mean", "dim"): torch.mean,
     ("aten::mul", "Tensor"): torch.mul,
+    ("aten::permute", ""): torch.permute,
     ("aten::relu", ""): torch.relu,
     ("aten::relu_", ""): torch.relu_,
+    ("aten::reshape", ""): torch.reshape,
+    ("aten::scaled_dot_product_attention", ""): F.scaled_dot_product_attention,
+    ("aten::select", "int"): torch.select,
     ("aten::sigmoid", ""): torch.sigmoid,
     ("aten::tanh", ""): torch.tanh,
     ("aten::transpose", "int"): torch.transpose,
+    ("aten::view", ""): torch.Tensor.view,
 }
 """The commonest operators by their Python bindings: the same operators, at half the cost of a call."""
 

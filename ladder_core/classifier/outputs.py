@@ -91,6 +91,7 @@ _SHAPE_OPERATORS = frozenset(
 """Operators that leave (N, K) scores as they are, change their precision, or drop axes of length one."""
 
 _SOFTMAX = frozenset({"aten::_softmax", "aten::softmax"})
+_PROBABILITIES = _SOFTMAX | {"aten::sigmoid", "aten::sigmoid_"}
 _CLAMPS = frozenset({"aten::clamp", "aten::clamp_", "aten::clamp_min", "aten::clamp_max", "aten::clip"})
 """Operators that keep probabilities away from 0 and 1; the logits behind need no such care."""
 
@@ -151,21 +152,21 @@ def _tails(value: Value, form: OutputForm, *, in_training_only: bool) -> Iterato
     elif node.name in _FORMS and form is OutputForm.LOGITS:
         _check_axis(node.name, node.inputs[1:2])
         yield from _tails(node.inputs[0], _FORMS[node.name], in_training_only=in_training_only)
-    elif node.name in _CLAMPS and _probabilities(node.inputs[0]) is not None:
+    elif node.name in _CLAMPS and _probabilities(node.inputs[0], _PROBABILITIES) is not None:
         yield from _tails(node.inputs[0], form, in_training_only=in_training_only)
-    elif node.name in ("aten::log", "aten::log_") and (softmax := _probabilities(node.inputs[0])):
+    elif node.name in ("aten::log", "aten::log_") and (softmax := _probabilities(node.inputs[0], _SOFTMAX)):
         _check_axis(softmax.name, softmax.inputs[1:2])
         yield from _tails(softmax.inputs[0], OutputForm.LOG_PROBABILITIES, in_training_only=in_training_only)
     elif node.name != "prim::Uninitialized":
         yield Tail(form, value, in_training_only)
 
 
-def _probabilities(value: Value) -> Node | None:
-    """The softmax or sigmoid that computes ``value``, looking behind clamps; None if there is none."""
+def _probabilities(value: Value, operators: frozenset[str]) -> Node | None:
+    """The one of ``operators`` that computes ``value``, looking behind clamps; None if there is none."""
     node = value.node
     while node is not None and node.name in _CLAMPS:
         node = node.inputs[0].node
-    return node if node is not None and node.name in _FORMS else None
+    return node if node is not None and node.name in operators else None
 
 
 def _check_axis(name: str, axis: list[Value]) -> None:

@@ -8,10 +8,8 @@ live again what exporting had fixed: the training flag of batch norm and dropout
 
 from __future__ import annotations
 
-import builtins
-import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch import fx
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
+from ladder_core.classifier.export_operators import ASSERTIONS, NAMES, NUMBERS, arguments_of
 from ladder_core.classifier.graph import (
     Argument,
     Baked,
@@ -38,52 +37,6 @@ from ladder_schema.errors import ErrorCode
 
 _TENSORS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 _HALF = (torch.float16, torch.bfloat16)
-
-_NAMES = {
-    "aten::_local_scalar_dense": "aten::item",
-    "aten::sym_numel": "aten::numel",
-    "aten::sym_size": "aten::size",
-}
-"""Operators that have another name in TorchScript, where they return plain numbers as they do here."""
-
-_ASSERTIONS = frozenset(
-    {
-        "aten::_assert_async",
-        "aten::_assert_scalar",
-        "aten::_assert_tensor_metadata",
-        "aten::sym_constrain_range",
-        "aten::sym_constrain_range_for_size",
-    }
-)
-"""Operators that only repeat what was true of the images the user exported with."""
-
-_NUMBERS: dict[Callable[..., Any], str] = {
-    operator.add: "aten::add",
-    operator.and_: "aten::__and__",
-    operator.eq: "aten::eq",
-    operator.floordiv: "aten::floordiv",
-    operator.ge: "aten::ge",
-    operator.gt: "aten::gt",
-    operator.le: "aten::le",
-    operator.lt: "aten::lt",
-    operator.mod: "aten::remainder",
-    operator.mul: "aten::mul",
-    operator.ne: "aten::ne",
-    operator.neg: "aten::neg",
-    operator.or_: "aten::__or__",
-    operator.sub: "aten::sub",
-    operator.truediv: "aten::div",
-    builtins.max: "prim::max",
-    builtins.min: "prim::min",
-    math.ceil: "aten::ceil",
-    math.floor: "aten::floor",
-    torch.sym_float: "aten::Float",
-    torch.sym_int: "aten::Int",
-    torch.sym_max: "prim::max",
-    torch.sym_min: "prim::min",
-    torch.sym_not: "aten::__not__",
-}
-"""Python functions on sizes, by the operators that compute the same."""
 
 _EVAL_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default  # noqa: SLF001
 _TRAINING_BATCH_NORM = "aten::_native_batch_norm_legit"
@@ -191,9 +144,9 @@ class _Parser:
             self._parse_item(node, block)
         elif target is torch.ops.higher_order.cond:
             self._parse_condition(node, owner, block)
-        elif target in _NUMBERS:
+        elif target in NUMBERS:
             inputs = [self._operand(argument, block) for argument in node.args]
-            self._values[node] = self._append(block, _NUMBERS[target], None, inputs, ["int"])[0]
+            self._values[node] = self._append(block, NUMBERS[target], None, inputs, ["int"])[0]
         else:
             raise _unsupported(
                 f"the program calls {getattr(target, '__name__', target)}, which this service does not run; "
@@ -206,16 +159,16 @@ class _Parser:
         schema = target._schema  # noqa: SLF001 - has no public name
         if target.namespace != "aten":
             raise _unsupported(f"the program uses the custom operator {schema.name}; use PyTorch's own")
-        if schema.name in _ASSERTIONS:
+        if schema.name in ASSERTIONS:
             return
         if target is _EVAL_BATCH_NORM:
             self._parse_batch_norm(node, block)
             return
         if schema.name == _TRAINING_BATCH_NORM:
             raise always_training("batch_norm")
-        inputs = [self._operand(argument, block) for argument in _arguments(node, schema)]
+        inputs = [self._operand(argument, block) for argument in arguments_of(node, schema)]
         types = [str(result.type) for result in schema.returns]
-        outputs = self._append(block, _NAMES.get(schema.name, schema.name), schema, inputs, types)
+        outputs = self._append(block, NAMES.get(schema.name, schema.name), schema, inputs, types)
         self._values[node] = outputs[0] if len(outputs) == 1 else outputs
 
     def _parse_batch_norm(self, node: fx.Node, block: Block) -> None:
@@ -327,17 +280,6 @@ class _Parser:
     def _leaf(self, source: Leaf | Node, type_text: str) -> Value:
         self._count += 1
         return Value(self._count, type_text, source)
-
-
-def _arguments(node: fx.Node, schema: torch._C.FunctionSchema) -> list[object]:
-    """The arguments of a call in the schema's order, defaults included."""
-    arguments: list[object] = []
-    for position, argument in enumerate(schema.arguments):
-        if position < len(node.args) and not argument.kwarg_only:
-            arguments.append(node.args[position])
-        else:
-            arguments.append(node.kwargs.get(argument.name, argument.default_value))
-    return arguments
 
 
 def _unsupported(message: str) -> ModelError:

@@ -50,12 +50,10 @@ class Layout:
 
     Attributes:
         class_names: Sorted as text, which is how torchvision numbers them.
-        images: Number of images that have a place.
         notes: What was decided.
     """
 
     class_names: tuple[str, ...]
-    images: int
     notes: tuple[str, ...]
     _places: dict[tuple[str, ...], Place]
 
@@ -108,13 +106,13 @@ def read_layout(names: Iterable[str]) -> Layout:
         )
     labels = {name: label for label, name in enumerate(class_names)}
     places = {folder: Place(part, labels[name]) for folder, (part, name) in classes.items()}
-    images = sum(count for folder, count in folders.items() if folder in places)
+    placed = sum(count for folder, count in folders.items() if folder in places)
     notes = list(_order_notes(class_names))
     if others:
         notes.append(f"Files that are no images by their name were left out: {others}.")
-    if images < folders.total():
-        notes.append(f"Images outside of the classes' folders were left out: {folders.total() - images}.")
-    return Layout(class_names, images, tuple(notes), places)
+    if placed < folders.total():
+        notes.append(f"Images outside of the classes' folders were left out: {folders.total() - placed}.")
+    return Layout(class_names, tuple(notes), places)
 
 
 def _classes(folders: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[Part, str]]:
@@ -145,7 +143,8 @@ def _wrappers(folders: list[tuple[str, ...]]) -> int:
 
 
 def _order_notes(class_names: tuple[str, ...]) -> Iterable[str]:
-    if all(name.isdecimal() for name in class_names):
+    # Python refuses to make a number of thousands of digits.
+    if all(name.isdecimal() and len(name) < 20 for name in class_names):
         by_number = tuple(sorted(class_names, key=int))
         if by_number != class_names:
             yield (

@@ -167,6 +167,10 @@ ALLOWED_IR = ALLOWED_OPERATORS | _names("prim", _STRUCTURE)
 """What a loaded program's graphs may hold: the operators, and what the language itself compiles to."""
 
 ALLOWED_EXPORT_TARGETS = _names("_operator", _SYMBOLS) | {
+    # Their branches are graphs of the file, checked like any other.
+    "higher_order::cond",
+    "higher_order::wrap_with_autocast",
+    "higher_order::wrap_with_set_grad_enabled",
     "math::ceil",
     "math::floor",
     "math::sqrt",
@@ -179,7 +183,7 @@ ALLOWED_EXPORT_TARGETS = _names("_operator", _SYMBOLS) | {
     "torch::sym_not",
     "torch::sym_sqrt",
 }
-"""Functions of sizes that an exported graph may call besides operators."""
+"""What an exported graph may call besides operators: functions of sizes, and branches."""
 
 
 def is_allowed(operator: str) -> bool:

@@ -88,6 +88,7 @@ def _check_saved(data: bytes, name: str) -> None:
             # A program in here would be loaded as TorchScript.
             if not _SAVED_ENTRY.fullmatch(entry.name):
                 MODEL.unsafe(f"{shown(name)} holds {shown(entry.name)}, which torch.save does not write")
+        for entry in listing.entries:
             if entry.name.endswith(".pkl"):
                 if entry.size > MAX_PICKLE_BYTES:
                     MODEL.unsafe(f"the pickle in {shown(name)} holds {entry.size} bytes")
@@ -107,7 +108,8 @@ class _Document:
             The names of payloads that it says are pickled.
         """
         try:
-            root = json.loads(text)
+            # As PyTorch decodes it; left to itself, json would guess among several encodings.
+            root = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             MODEL.unreadable(f"{shown(self._name)} is no JSON ({type(error).__name__})")
         pickled: set[str] = set()
@@ -136,7 +138,7 @@ class _Document:
 
     def _target(self, target: str) -> None:
         match = _OPERATOR.fullmatch(target)
-        if match and is_allowed(f"{match[1]}::{match[2]}"):
+        if match and (is_allowed(name := f"{match[1]}::{match[2]}") or name in ALLOWED_EXPORT_TARGETS):
             return
         match = _FUNCTION.fullmatch(target)
         if match and f"{match[1]}::{match[2]}" in ALLOWED_EXPORT_TARGETS:

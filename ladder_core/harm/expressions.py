@@ -48,7 +48,8 @@ _TYPES = frozenset(
 )
 _GENERICS = frozenset({"List", "Dict", "Tuple", "Optional", "Union", "Final"})
 _CONSTANT = re.compile(r"CONSTANTS\.c[0-9]{1,9}")
-_MEMBER = re.compile(r"[A-Za-z0-9_.]{1,200}")
+# Submodules may have any name: torchvision's RegNet calls them block1-0.
+_MEMBER = re.compile(r"[^\x00-\x1f\x7f-\U0010ffff\"'\\]{1,200}")
 _BUILT_IN_MEMBERS = frozenset({"tolist", "__init__", "__new__", "forward"})
 
 
@@ -91,6 +92,16 @@ class Scope:
             self.refuse(node, f"the name {shown(name)}, which no class of the archive declares")
         if is_special and name in ("__setstate__", "__getstate__"):
             self.refuse(node, f"the method {name}")
+
+    def check_quoted_attribute(self, node: ast.Constant) -> None:
+        """Check the name of an attribute that is written as a string.
+
+        Python and TorchScript might read escapes differently, and names need none.
+        """
+        name = str(node.value)
+        if (node.end_col_offset or 0) - node.col_offset != len(name) + len("''"):
+            self.refuse(node, "a name that is spelt with escapes")
+        self.check_attribute(node, name)
 
     def target(self, node: ast.expr) -> None:
         """Check the left side of an assignment."""
@@ -258,9 +269,9 @@ class Scope:
             case ("isinstance", [value, kind], []):
                 self.expression(value)
                 self.type(kind)
-            case ("getattr" | "hasattr", [value, ast.Constant(value=str(attribute))], []):
+            case ("getattr" | "hasattr", [value, ast.Constant(value=str()) as attribute], []):
                 self.expression(value)
-                self.check_attribute(node, attribute)
+                self.check_quoted_attribute(attribute)
             case _:
                 self.refuse(node, f"a call of {name} in a form that PyTorch does not write")
 

@@ -137,11 +137,13 @@ class _File:
                 scope.literal(value)
             case ast.Assign(
                 targets=[
-                    ast.Subscript(value=ast.Name(id="__annotations__"), slice=ast.Constant(value=str(name)))
+                    ast.Subscript(
+                        value=ast.Name(id="__annotations__"), slice=ast.Constant(value=str()) as name
+                    )
                 ],
                 value=annotation,
             ):
-                scope.check_attribute(node, name)
+                scope.check_quoted_attribute(name)
                 scope.type(annotation)
             case ast.Pass():
                 pass

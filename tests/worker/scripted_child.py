@@ -128,6 +128,16 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def abort() -> None:
+    greet()
+    os.abort()
+
+
+def segfault() -> None:
+    greet()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def exit_quietly() -> None:
     greet()
 

@@ -55,6 +55,31 @@ def test_binary_head_has_two_classes(tmp_path):
     assert classifier.num_classes == 2
 
 
+class Careful(nn.Module):
+    """Probabilities kept away from zero, as those who take logarithms by hand do."""
+
+    def __init__(self, form: str):
+        super().__init__()
+        self.form = form
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.form == "sigmoid":
+            return torch.sigmoid(x).clamp(1e-6, 1 - 1e-6)
+        x = torch.softmax(x, 1).clamp(min=1e-6)
+        return x if self.form == "softmax" else torch.log(x)
+
+
+@pytest.mark.parametrize("way", ["traced", "scripted", "pt2"])
+@pytest.mark.parametrize("form", ["softmax", "log", "sigmoid"])
+def test_logits_are_found_behind_clamped_probabilities(tmp_path, form, way):
+    outputs = 1 if form == "sigmoid" else CLASSES
+    model, x = Mlp(outputs, Careful(form)).eval(), images("mlp_softmax")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m"))
+    classifier.probe(x)
+    logits = model.last(model.body(x))
+    assert torch.equal(classifier(x)[:, -outputs:], logits)
+
+
 def test_clone_is_independent(lenet):
     x = images("lenet_log_softmax")
     lenet(x).sum().backward()

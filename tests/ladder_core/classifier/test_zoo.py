@@ -54,7 +54,7 @@ def test_three_training_steps_equal_eager(upload, name, way):
     check_training(SMALL[name], model, load_classifier(path), way)
 
 
-@pytest.mark.parametrize("name", [name for name in FROZEN if name != "densenet"])
+@pytest.mark.parametrize("name", FROZEN)
 def test_three_training_steps_of_a_frozen_file_equal_the_folded_network(upload, name):
     model, path = upload(name, "frozen")
     check_frozen_training(SMALL[name], model, load_classifier(path))

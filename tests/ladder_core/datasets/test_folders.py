@@ -100,6 +100,10 @@ def test_numbered_folders_are_ordered_as_text_like_torchvision_and_it_says_so(tm
     assert any("ordered as text" in note for note in dataset.notes)
 
 
+def test_a_folder_may_be_called_a_very_long_number() -> None:
+    assert read_layout(["1/1.png", "9" * 5_000 + "/1.png"]).class_names[0] == "1"
+
+
 def test_names_cannot_speak_to_a_terminal(tmp_path: Path) -> None:
     layout = read_layout(["a\x1b[2J/1.png", "b\u202e/1.png"])
     assert any("cannot be shown" in note for note in layout.notes)

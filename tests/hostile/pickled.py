@@ -1,0 +1,200 @@
+"""Attacks in pickles, and in what ``torch.export`` makes of JSON."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.hostile.base import Hostile, Wall, harmless, harmless_export, rewrite
+
+
+class _Runs:
+    """A pickle that runs a command when it is read."""
+
+    def __init__(self, outside: Path):
+        self._command = f"touch {outside}/owned"
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (self._command,)
+
+
+def _replaces(entry: str, protocol: int) -> Callable[[Path, Path], None]:
+    def make(path: Path, outside: Path) -> None:
+        attack = pickle.dumps(_Runs(outside), protocol=protocol)
+        rewrite(harmless(), path, lambda name, data: attack if name.endswith(entry) else data)
+
+    return make
+
+
+def _class_of_nowhere(path: Path, outside: Path) -> None:
+    """The root object is of a class of C++, not of the archive."""
+    rewrite(
+        harmless(),
+        path,
+        lambda name, data: (
+            data.replace(b"c__torch__.tests.hostile.base\nTiny", b"c__torch__.torch.classes.x\nTiny")
+            if name.endswith("/data.pkl")
+            else data
+        ),
+    )
+
+
+def _trailing(path: Path, outside: Path) -> None:
+    rewrite(
+        harmless(),
+        path,
+        lambda name, data: data + pickle.dumps(_Runs(outside)) if name.endswith("/data.pkl") else data,
+    )
+
+
+def _export(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path, Path], None]:
+    """A ``.pt2`` file whose graph was edited."""
+
+    def make(path: Path, outside: Path) -> None:
+        def change(name: str, data: bytes) -> bytes:
+            if not name.endswith("models/model.json"):
+                return data
+            document = json.loads(data)
+            edit(document)
+            return json.dumps(document).replace("{outside}", str(outside)).encode()
+
+        rewrite(harmless_export(), path, change)
+
+    return make
+
+
+def _target(document: dict[str, Any]) -> None:
+    document["graph_module"]["graph"]["nodes"][-1]["target"] = "torch.hub.load"
+
+
+def _operator(document: dict[str, Any]) -> None:
+    document["graph_module"]["graph"]["nodes"][-1]["target"] = "torch.ops.aten.from_file.default"
+
+
+def _guard(document: dict[str, Any]) -> None:
+    document["guards_code"] = ["__import__('os').system('touch {outside}/owned')"]
+
+
+def _guard_in_name(document: dict[str, Any]) -> None:
+    """Closes the string that the guard's text is pasted into."""
+    document["guards_code"] = ['L[\'x"+__import__("os").getcwd()+"\'].size()[0] == 3']
+
+
+def _first_size(document: dict[str, Any]) -> dict[str, Any]:
+    tensors = document["graph_module"]["graph"]["tensor_values"].values()
+    return next(size["as_expr"] for tensor in tensors for size in tensor["sizes"] if "as_expr" in size)
+
+
+def _size(document: dict[str, Any]) -> None:
+    _first_size(document)["expr_str"] = "__import__('os').system('touch {outside}/owned')"
+
+
+def _huge_size(document: dict[str, Any]) -> None:
+    _first_size(document)["expr_str"] = "9**9**9**9"
+
+
+def _tree(document: dict[str, Any]) -> None:
+    signature = document["graph_module"]["module_call_graph"][0]["signature"]
+    context = json.dumps({"__enum__": True, "fqn": "antigravity:fly", "name": "x"})
+    signature["in_spec"] = json.dumps(
+        [1, {"type": "builtins.tuple", "context": context, "children_spec": []}]
+    )
+
+
+def _pickled_weight(attack: Callable[[Path], bytes]) -> Callable[[Path, Path], None]:
+    """A ``.pt2`` file that says its first weight is pickled."""
+
+    def make(path: Path, outside: Path) -> None:
+        def change(name: str, data: bytes) -> bytes:
+            if name.endswith("model_weights_config.json"):
+                document = json.loads(data)
+                for payload in document["config"].values():
+                    payload["use_pickle"] = payload["path_name"] == "weight_0"
+                return json.dumps(document).encode()
+            return attack(outside) if name.endswith("weights/weight_0") else data
+
+        rewrite(harmless_export(), path, change)
+
+    return make
+
+
+def _saved(outside: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(_Runs(outside), buffer)
+    return buffer.getvalue()
+
+
+def _bare_pickle(outside: Path) -> bytes:
+    return pickle.dumps(_Runs(outside))
+
+
+def _program(outside: Path) -> bytes:
+    """``torch.load`` takes an archive with constants.pkl for TorchScript, and runs its loader."""
+    return harmless()
+
+
+def _custom_object(path: Path, outside: Path) -> None:
+    rewrite(
+        harmless_export(), path, extra={"{root}/data/constants/opaque_obj_0": pickle.dumps(_Runs(outside))}
+    )
+
+
+def _kernel(path: Path, outside: Path) -> None:
+    rewrite(harmless_export(), path, extra={"{root}/data/aotinductor/model/model.so": b"\x7fELF"})
+
+
+def _hides_in_sample(path: Path, outside: Path) -> None:
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith("sample_inputs/model.pt"):
+            return data
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps(_Runs(outside), protocol=2))
+        return buffer.getvalue()
+
+    rewrite(harmless_export(), path, change)
+
+
+PICKLES = {
+    "os.system in data.pkl": Hostile(
+        "runs a command", _replaces("/data.pkl", 2), Wall.PICKLE, "'posix.system'"
+    ),
+    "os.system in constants.pkl": Hostile(
+        "runs a command", _replaces("/constants.pkl", 2), Wall.PICKLE, "'posix.system'"
+    ),
+    "os.system in debug_pkl": Hostile(
+        "runs a command", _replaces("base.py.debug_pkl", 2), Wall.PICKLE, "'posix.system'"
+    ),
+    "computed global": Hostile("names os.system by parts", _replaces("/data.pkl", 4), Wall.PICKLE, "uses "),
+    "class of C++": Hostile("makes an object of C++", _class_of_nowhere, Wall.PICKLE, "torch.classes"),
+    "second pickle": Hostile("hides behind the first", _trailing, Wall.PICKLE, "after its end"),
+    "pt2: pickled weight": Hostile("runs a command", _pickled_weight(_saved), Wall.PICKLE, "'posix.system'"),
+    "pt2: sample input": Hostile("runs a command", _hides_in_sample, Wall.PICKLE, "'posix.system'"),
+}
+
+EXPORTS = {
+    "pt2: bare pickle": Hostile(
+        "runs a command", _pickled_weight(_bare_pickle), Wall.EXPORT, "outside of an archive"
+    ),
+    "pt2: program as weight": Hostile(
+        "loads TorchScript unseen", _pickled_weight(_program), Wall.EXPORT, "does not write"
+    ),
+    "pt2: target": Hostile("calls torch.hub.load", _export(_target), Wall.EXPORT, "'torch.hub.load'"),
+    "pt2: operator": Hostile("reads a file", _export(_operator), Wall.EXPORT, "aten.from_file"),
+    "pt2: guard": Hostile("runs Python in exec", _export(_guard), Wall.EXPORT, "no comparison of sizes"),
+    "pt2: guard's name": Hostile(
+        "breaks out of a string", _export(_guard_in_name), Wall.EXPORT, "no comparison"
+    ),
+    "pt2: symbolic size": Hostile("runs Python in sympify", _export(_size), Wall.EXPORT, "no arithmetic"),
+    "pt2: huge size": Hostile("computes for ever", _export(_huge_size), Wall.EXPORT, "no arithmetic"),
+    "pt2: tree": Hostile("imports a module", _export(_tree), Wall.EXPORT, "packs"),
+    "pt2: custom object": Hostile("unpickles an object", _custom_object, Wall.EXPORT, "opaque_obj_0"),
+    "pt2: kernel": Hostile("loads a shared library", _kernel, Wall.EXPORT, "model.so"),
+}

@@ -6,9 +6,11 @@ import ast
 import re
 from typing import NoReturn
 
+from ladder_core.errors import ModelError
 from ladder_core.harm.allowed import is_allowed
 from ladder_core.harm.definitions import Definitions, forbidden_tensor_methods
 from ladder_core.harm.limits import MODEL, shown
+from ladder_schema.errors import ErrorCode
 
 _NUMBERS = frozenset({"inf", "nan", "infj", "nanj"})
 _SPECIAL_FORMS = frozenset(
@@ -247,6 +249,13 @@ class Scope:
             self.refuse(func, f"a call of a {type(func).__name__}")
 
     def _operator(self, node: ast.AST, written: str, operator: str) -> None:
+        if "mkldnn" in operator:
+            # An honest mistake, and PyTorch could not load the file either.
+            raise ModelError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                "the model file comes from torch.jit.optimize_for_inference, which PyTorch saves but cannot "
+                "read again; save the module before that call",
+            )
         if not is_allowed(operator):
             self.refuse(node, f"a call of {shown(written)}, an operator that is not on the list")
 

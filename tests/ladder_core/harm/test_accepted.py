@@ -99,6 +99,7 @@ def test_the_language(tmp_path):
     ("name", "save"),
     [
         ("lite", lambda script, path: script._save_for_lite_interpreter(str(path))),
+        ("optimized", lambda script, path: torch.jit.save(_optimized(), path)),
         ("quantized", lambda script, path: torch.jit.save(torch.jit.script(_quantized()), path)),
     ],
 )
@@ -110,9 +111,16 @@ def test_programs_that_cannot_be_checked_are_named(name, save, tmp_path):
         check_model(path)
     code, words = {
         "lite": (ErrorCode.MODEL_UNSUPPORTED, "mobile interpreter"),
+        "optimized": (ErrorCode.MODEL_UNSUPPORTED, "optimize_for_inference"),
         "quantized": (ErrorCode.MODEL_UNSAFE, "quantized"),
     }[name]
     assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
+
+
+def _optimized() -> torch.jit.ScriptModule:
+    return torch.jit.optimize_for_inference(
+        torch.jit.script(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval())
+    )
 
 
 def _quantized() -> nn.Module:

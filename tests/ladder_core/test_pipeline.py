@@ -184,6 +184,19 @@ def test_ladder_refuses_a_head_it_has_no_closed_form_for(digits_npz, tmp_path) -
     assert raised.value.code is ErrorCode.MODEL_UNSUPPORTED
 
 
+def test_an_exported_program_comes_back_as_one(digits_network, digits_npz, tmp_path) -> None:
+    path = tmp_path / "digits.pt2"
+    sizes = ({0: torch.export.Dim("batch")},)
+    torch.export.save(
+        torch.export.export(digits_network, (torch.rand(2, 1, 8, 8),), dynamic_shapes=sizes), path
+    )
+    report = run(path, digits_npz, tmp_path / "work", QUICK)
+    hardened = torch.export.load(tmp_path / "work" / ResultFile.MODEL)
+    assert hardened.module()(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    assert report.clean_before.rate > 0.95
+    assert load_file(tmp_path / "work" / ResultFile.WEIGHTS).keys() == hardened.state_dict.keys()
+
+
 @pytest.mark.parametrize("stage", list(Stage))
 def test_a_stop_is_honoured_in_every_stage(stage: Stage, digits_model, digits_npz, tmp_path) -> None:
     with pytest.raises(StopRequested):

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ladder_core.errors import ModelError
-from ladder_core.harm import check_script
+from ladder_core.harm import load_checked_script
 from ladder_schema.errors import ErrorCode
 
 _HOW_TO_EXPORT = "export the model with torch.jit.trace(model.eval(), images).save(path)"
@@ -60,13 +60,12 @@ def load_script(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, bytes]]:
     """
     extra: dict[str, str | bytes] = dict.fromkeys(_extra_files(_archive_names(path)), "")
     try:
-        script: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-            str(path), map_location="cpu", _extra_files=extra
-        )
+        script = load_checked_script(path, extra)
+    except ModelError:
+        raise
     except Exception as error:
         # Whatever the file's own code raised while loading is the file's fault.
         raise _load_error(error) from error
-    check_script(script)
     return script, {key: text.encode() if isinstance(text, str) else text for key, text in extra.items()}
 
 

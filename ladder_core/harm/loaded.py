@@ -3,10 +3,40 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from ladder_core.harm.allowed import ALLOWED_IR
+from ladder_core.harm.inlining import check_inlined_size
 from ladder_core.harm.limits import MODEL, shown
+
+
+def load_checked_script(
+    path: Path, extra_files: MutableMapping[str, str | bytes] | None = None
+) -> torch.jit.ScriptModule:
+    """Do what ``torch.jit.load`` does, onto the CPU, and check what came of it before any of it runs.
+
+    Args:
+        path: A file that ``check_model`` has passed.
+        extra_files: As for ``torch.jit.load``.
+
+    Raises:
+        ModelError: ``MODEL_UNSAFE``, naming the function or the operator, the method and the line.
+        Exception: Whatever PyTorch raises on a file it cannot read.
+    """
+    unit = torch._C.CompilationUnit()
+    extra: Any = {} if extra_files is None else extra_files
+    cpu: Any = torch.device("cpu")
+    # PyTorch's stubs of these two are behind its code.
+    module = torch._C.import_ir_module(unit, str(path), cpu, extra, False)  # type: ignore[call-arg]
+    functions: Any = unit.get_functions()  # type: ignore[func-returns-value]
+    check_inlined_size(functions)
+    script: torch.jit.ScriptModule = torch.jit._recursive.wrap_cpp_module(module)  # type: ignore[no-untyped-call]
+    check_script(script)
+    return script
 
 
 def check_script(script: torch.jit.ScriptModule) -> None:

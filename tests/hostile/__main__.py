@@ -9,11 +9,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import torch
-
 from ladder_core.datasets import load_dataset
 from ladder_core.errors import HardeningError
-from ladder_core.harm import check_model, check_script
+from ladder_core.harm import check_model, load_checked_script
 from tests.hostile.base import Hostile, Wall, wall_of
 from tests.hostile.table import HOSTILE
 
@@ -28,7 +26,7 @@ def stopped_by(hostile: Hostile, directory: Path) -> tuple[str, str]:
         if hostile.of == "dataset":
             load_dataset(path, directory, seed=0)
         elif hostile.wall is Wall.IR:
-            check_script(torch.jit.load(path))
+            load_checked_script(path)
         else:
             check_model(path)
     except HardeningError as error:

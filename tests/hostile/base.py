@@ -38,6 +38,7 @@ _WALLS = {
     "pickles": Wall.PICKLE,
     "exported": Wall.EXPORT,
     "loaded": Wall.IR,
+    "inlining": Wall.IR,
     "images": Wall.IMAGES,
     "folders": Wall.IMAGES,
     "cache": Wall.IMAGES,

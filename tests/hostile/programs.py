@@ -213,7 +213,19 @@ PROGRAMS = {
     "long chain": Hostile("overflows the checker", says("a = x" + ".y" * 50_000), Wall.PARSE, "program text"),
 }
 
+
+def _doubling(path: Path, outside: Path) -> None:
+    """Forty methods, each of which calls the one before it twice."""
+    module = torch.jit.script(Tiny().eval())
+    module.define("def m0(self, x: Tensor) -> Tensor:\n    return torch.neg(x)\n")
+    for level in range(1, 41):
+        twice = f"self.m{level - 1}(self.m{level - 1}(x))"
+        module.define(f"def m{level}(self, x: Tensor) -> Tensor:\n    return {twice}\n")
+    module.save(str(path))
+
+
 COMPILED = {
+    "inlining without end": Hostile("2^40 operators inlined", _doubling, Wall.IR, "takes more than"),
     "operator past the parser": Hostile("saves in forward", _scripted(Saves), Wall.IR, "aten::save"),
     "method past the parser": Hostile(
         "saves in another method", _scripted(HidesInMethod), Wall.IR, "inner.later"

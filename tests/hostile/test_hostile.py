@@ -1,11 +1,10 @@
 """Every hostile file against its wall: that very wall, its message, and nothing touched outside."""
 
 import pytest
-import torch
 
 from ladder_core.datasets import load_dataset
 from ladder_core.errors import HardeningError
-from ladder_core.harm import DATASET_LIMITS, check_archive, check_model, check_script
+from ladder_core.harm import DATASET_LIMITS, check_archive, check_model, load_checked_script
 from tests.hostile.base import harmless, harmless_export, wall_of
 from tests.hostile.table import BEFORE_LOADING, COMPILED, IMAGES
 
@@ -48,9 +47,8 @@ def test_the_wall_after_loading(name, tmp_path, outside):
     hostile = COMPILED[name]
     path = tmp_path / "upload"
     hostile.make(path, outside)
-    script = torch.jit.load(path)
     with pytest.raises(HardeningError) as caught:
-        check_script(script)
+        load_checked_script(path)
     error = caught.value
     assert (wall_of(error), error.code) == (hostile.wall, hostile.code), error.message
     assert hostile.words in error.message

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ladder_core.errors import HardeningError
-from ladder_core.harm import DATASET_LIMITS, check_archive, check_model, check_script
+from ladder_core.harm import DATASET_LIMITS, check_archive, check_model, load_checked_script
 from ladder_core.harm.symbols import check_guard, check_symbolic
 from ladder_schema.errors import ErrorCode
 
@@ -92,7 +92,7 @@ def test_the_language(tmp_path):
     extra = {"notes/read me.txt": "trained on Monday", "code/x.py": "import os"}
     torch.jit.save(torch.jit.script(Everything().eval()), path, _extra_files=extra)
     check_model(path)
-    check_script(torch.jit.load(path))
+    load_checked_script(path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from ladder_core.harm import check_model, check_script
+from ladder_core.harm import check_model, load_checked_script
 from ladder_core.harm.allowed import ALLOWED_IR, ALLOWED_OPERATORS, is_allowed
 from tests.ladder_core.classifier.zoo import SMALL, saved
 
@@ -68,4 +68,4 @@ def test_the_zoo_passes_every_wall(name, way, tmp_path):
     path = saved(name, way, tmp_path / "model")
     check_model(path)
     if way != "pt2":
-        check_script(torch.jit.load(path))
+        load_checked_script(path)

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from ladder_schema.config import resolve_config
 from ladder_schema.protocol import ResultFile, Start
+from worker.sandbox import Confinement
 
 SIDE, CLASSES, TEST_SHARE = 32, 10, 0.02
 IMAGE_BYTES = 3 * SIDE * SIDE
@@ -119,7 +120,16 @@ def run_job(model: Path, dataset: Path, work_dir: Path) -> Measured:
     work_dir.mkdir()
     config = resolve_config({"method": "ladder", "preset": "quick"})
     start = Start(model=model, dataset=dataset, work_dir=work_dir, device="cpu", config=config)
-    command = [sys.executable, "-I", "-m", "worker.child", "--max-file-bytes", str(1 << 40)]
+    confinement = Confinement(
+        writable=str(work_dir),
+        readable=(str(model.parent),),
+        max_file_bytes=1 << 40,
+        max_cpu_seconds=24 * 3600,
+        own_user=False,
+        gpu=False,
+        strict=True,
+    )
+    command = [sys.executable, "-I", "-m", "worker.child", confinement.to_argument()]
     measured, began = Measured(), time.monotonic()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work_dir

@@ -1,6 +1,8 @@
 """`python -m worker hardening` and `python -m worker housekeeping`: each is one process."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
@@ -38,7 +40,8 @@ def hardening(
     """Run the jobs of one queue, one at a time."""
     from worker.service import serve  # noqa: PLC0415 - each command loads only what it needs
 
-    serve(_settings(), queue=queue.value, device=device.value)
+    with _refusals():
+        serve(_settings(), queue=queue.value, device=device.value)
 
 
 @app.command()
@@ -47,6 +50,35 @@ def housekeeping() -> None:
     from worker.housekeeping import keep_house  # noqa: PLC0415 - each command loads only what it needs
 
     keep_house(_settings())
+
+
+@app.command()
+def sandbox(
+    device: Annotated[Device, typer.Option(help="Where children would compute.")] = Device.AUTO,
+) -> None:
+    """Try to climb the walls around uploaded models, and show which of them stand here."""
+    from worker.identity import child_identity  # noqa: PLC0415 - each command loads only what it needs
+    from worker.sandbox.proof import prove  # noqa: PLC0415
+
+    settings = _settings()
+    with _refusals():
+        climbs = prove(settings, child_identity(settings), device.value)
+    typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
+    for climb in climbs:
+        typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Say why models would not be run safely here, without a traceback."""
+    from worker.identity import NoChildIdentityError  # noqa: PLC0415 - each command loads only what it needs
+    from worker.sandbox.proof import SandboxError  # noqa: PLC0415
+
+    try:
+        yield
+    except (NoChildIdentityError, SandboxError) as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(1) from None
 
 
 def _settings() -> WorkerSettings:

@@ -1,5 +1,6 @@
 """One attempt at one job: inputs, child, results, settlement."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ from worker.identity import Identity
 from worker.lease import Lease
 from worker.process import ChildProcess
 from worker.results import Result, collect
+from worker.sandbox import Confinement
+from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 from worker.transfer import download, store_file
@@ -111,13 +114,21 @@ class Attempt:
         )
         child = self._start_child(workspace)
         log.info("child_started", pid=child.pid)
-        return Supervisor(child, lease, self._tools.shutdown, self._settings).run(start)
+        return Supervisor(child, lease, self._tools.shutdown, self._settings, workspace.output).run(start)
 
     def _start_child(self, workspace: Workspace) -> ChildProcess:
         identity = self._tools.identity
-        limits = ["--max-file-bytes", str(self._settings.max_result_bytes)]
+        confinement = Confinement(
+            writable=str(workspace.output.resolve()),
+            readable=(str(workspace.inputs.resolve()),),
+            max_file_bytes=self._settings.max_result_bytes,
+            max_cpu_seconds=int(self._settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
+            own_user=identity is not None,
+            gpu=needs_gpu(self._tools.device),
+            strict=self._settings.sandbox == "strict",
+        )
         return ChildProcess(
-            [*self._tools.child_command, *limits, *(["--own-user"] if identity else [])],
+            [*self._tools.child_command, confinement.to_argument()],
             work_dir=workspace.output,
             log=workspace.log,
             max_log_bytes=self._settings.max_log_bytes,

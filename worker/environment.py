@@ -27,4 +27,8 @@ def child_environment(work_dir: Path) -> dict[str, str]:
         "TMPDIR": str(work_dir),
         "LANG": "C.UTF-8",
         "PATH": "/usr/bin:/bin",
+        # Who else asks for the user's name reads /etc/passwd, which is out of reach.
+        "LOGNAME": "ladder",
+        # joblib would look for shared semaphores, which it cannot have, and warn.
+        "JOBLIB_MULTIPROCESSING": "0",
     }

@@ -15,6 +15,7 @@ from worker.attempt import Tools
 from worker.identity import child_identity
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
+from worker.sandbox.proof import prove
 from worker.settings import WorkerSettings
 from worker.workspace import remove_abandoned
 
@@ -36,6 +37,8 @@ def serve(
     shutdown = threading.Event()
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
+    identity = child_identity(settings)
+    prove(settings, identity, device)
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -43,7 +46,7 @@ def serve(
             sessions=session_factory(engine),
             store=ObjectStore(settings),
             shutdown=shutdown,
-            identity=child_identity(settings),
+            identity=identity,
             device=device,
             child_command=child_command,
         ),

@@ -1,7 +1,7 @@
 """What a worker needs besides the settings it shares with the API."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -32,12 +32,25 @@ class WorkerSettings(Settings):
         600.0, description="How long a worker tries to record a job's end while Postgres does not answer."
     )
     max_result_bytes: PositiveInt = Field(
-        16 * _GIB, description="Largest file a job may write, in bytes; its results included."
+        16 * _GIB,
+        description="Largest file a job may write, in bytes: each of its results, and the cache that "
+        "a dataset is decoded into.",
+    )
+    max_disk_bytes: PositiveInt = Field(
+        128 * _GIB, description="Disk that one attempt may fill with its files, in bytes."
+    )
+    job_idle_seconds: PositiveFloat = Field(
+        3600.0, description="How long an attempt may go on without progress."
     )
     max_log_bytes: PositiveInt = Field(16 * _MIB, description="How much of a job's log is kept, in bytes.")
     max_memory_bytes: PositiveInt | None = Field(
         None,
         description="Resident memory of one job, in bytes; empty allows nine tenths of what there is.",
+    )
+    sandbox: Literal["strict", "best-effort"] = Field(
+        "strict",
+        description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
+        "and goes on without.",
     )
     child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
         65_534,

@@ -1,11 +1,9 @@
 """Watches one child from its start to its end, and says how the attempt ended."""
 
-import os
 import re
 import signal
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -16,6 +14,7 @@ from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
 from ladder_schema.protocol import Done, Failed, Hello, Progress, Start, Stop, Stopped
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
+from worker.limits import Limits
 from worker.process import ChildProcess, Message
 from worker.settings import WorkerSettings
 from worker.text import last_words, printable
@@ -30,7 +29,14 @@ _MESSAGES_PER_SECOND = 100
 
 # Only who stands outside the child can know these.
 _NOT_THE_CHILDS = frozenset(
-    {ErrorCode.TIME_LIMIT, ErrorCode.CHILD_CRASHED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.WORKER_LOST}
+    {
+        ErrorCode.TIME_LIMIT,
+        ErrorCode.IDLE_LIMIT,
+        ErrorCode.DISK_LIMIT,
+        ErrorCode.CHILD_CRASHED,
+        ErrorCode.PROTOCOL_VIOLATION,
+        ErrorCode.WORKER_LOST,
+    }
 )
 
 
@@ -38,7 +44,12 @@ class Supervisor:
     """Turns messages, orders, limits and the child's end into an `Ending`."""
 
     def __init__(
-        self, child: ChildProcess, lease: Lease, shutdown: threading.Event, settings: WorkerSettings
+        self,
+        child: ChildProcess,
+        lease: Lease,
+        shutdown: threading.Event,
+        settings: WorkerSettings,
+        output: Path,
     ) -> None:
         self._child = child
         self._lease = lease
@@ -46,7 +57,7 @@ class Supervisor:
         self._settings = settings
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
+        self._limits = Limits(settings, child.pid, output)
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None
@@ -74,8 +85,9 @@ class Supervisor:
             self._heed_orders()
             if self._cause is Cause.LOST:
                 return Dropped(Cause.LOST)
-            if error := self._exceeded_limit():
-                return Refused(error)
+            if exceeded := self._limits.exceeded():
+                code, reason = exceeded
+                return Refused(JobError(code=code, message=reason, stage=self._stage))
             self._escalate()
         return None
 
@@ -92,6 +104,7 @@ class Supervisor:
                 if self._stage is not None and stage.precedes(self._stage):
                     raise ProtocolViolation(f"{stage} after {self._stage}")
                 self._stage = stage
+                self._limits.note_progress()
                 self._lease.report(stage, progress)
             case Stopped() if self._cause is None:
                 raise ProtocolViolation("it stopped without being asked")
@@ -123,16 +136,6 @@ class Supervisor:
         elif now >= self._term_at:
             self._child.signal(signal.SIGTERM)
 
-    def _exceeded_limit(self) -> JobError | None:
-        max_seconds, max_bytes = self._settings.job_max_seconds, self._max_memory_bytes
-        if self._seconds() > max_seconds:
-            message = f"The job ran longer than the {max_seconds:.0f} s one attempt may take."
-            return JobError(code=ErrorCode.TIME_LIMIT, message=message, stage=self._stage)
-        if _memory_bytes(self._child.pid) > max_bytes:
-            message = f"The job needed more than the {max_bytes >> 20} MiB of memory it may have."
-            return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
-        return None
-
     def _judge(self, returncode: int) -> Ending:
         if self._cause is Cause.CANCEL:
             return Dropped(Cause.CANCEL)
@@ -157,24 +160,6 @@ class Supervisor:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
-
-
-def _memory_bytes(pid: int) -> int:
-    """Anonymous and shared pages of a process; mapped files can be dropped by the kernel and do not count."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return sum(int(kib) for kib in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", status, re.MULTILINE)) << 10
-
-
-def default_memory_limit() -> int:
-    """What one job may take where no setting says so: nine tenths of what there is, so that it dies alone."""
-    there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # A container may have less than its machine; one without a limit of its own says "max".
-    with suppress(OSError, ValueError):
-        there_is = min(there_is, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return there_is * 9 // 10
 
 
 def _oom_kills() -> int:

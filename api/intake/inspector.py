@@ -8,7 +8,8 @@ from api.intake.formats import HEAD_BYTES, TAIL_BYTES, flaw, is_dataset, is_zip,
 FileKind = Literal["model", "dataset"]
 
 NEEDS: dict[FileKind, str] = {
-    "model": "Send a TorchScript file, written by torch.jit.save(torch.jit.script(model), path).",
+    "model": "Send a TorchScript file, written by torch.jit.save(torch.jit.script(model), path), or an "
+    "exported program (.pt2), written by torch.export.save(program, path).",
     "dataset": (
         "Send a NumPy archive, written by numpy.savez(path, x_train=..., y_train=...), a zip or tar archive "
         "of image folders (train/<class>/..., test/<class>/...), or Parquet of encoded images and labels."

@@ -231,6 +231,8 @@ def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
         "TMPDIR": output,
         "LANG": "C.UTF-8",
         "PATH": "/usr/bin:/bin",
+        "LOGNAME": "ladder",
+        "JOBLIB_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": "2",
     }
     assert seen["cwd"] == output

@@ -149,7 +149,7 @@ def test_nothing_that_is_printed_becomes_a_message(child, tmp_path):
     assert isinstance(hello, Hello)
     assert isinstance(failed, Failed)
     child.close()
-    expected = b"printed by Python\nwritten to descriptor 1\nsaid by a subprocess\n"
+    expected = b"printed by Python\nwritten to descriptor 1\n"
     assert (child.log_tail, (tmp_path / "child.log").read_bytes()) == (expected, expected)
 
 

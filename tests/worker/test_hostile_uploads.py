@@ -8,8 +8,8 @@ import pytest
 
 from ladder_schema.jobs import JobStatus
 from tests.hostile.table import HOSTILE
+from worker.limits import default_memory_limit
 from worker.process import CHILD_COMMAND
-from worker.supervisor import default_memory_limit
 
 ATTACKS = (
     "write during load",

@@ -7,18 +7,17 @@ from typing import Never
 
 from ladder_schema.protocol import Hello
 from worker.child.channel import Channel
-from worker.child.confinement import confine
+from worker.sandbox import Confinement, confine
 
 
 def main() -> Never:
     """Confine this process, then do what the parent says."""
     parser = argparse.ArgumentParser(prog="python -m worker.child")
-    parser.add_argument("--max-file-bytes", type=int, required=True)
-    parser.add_argument("--own-user", action="store_true")
+    parser.add_argument("confinement", type=Confinement.from_argument)
     arguments = parser.parse_args()
 
+    confine(arguments.confinement)
     channel = Channel()
-    confine(max_file_bytes=arguments.max_file_bytes, own_user=arguments.own_user)
     channel.send(Hello())
     start = channel.receive_start()
 

@@ -1,0 +1,99 @@
+"""What the process that holds a model may ask of the kernel, and who needs it.
+
+Not here, and so refused: sockets, starting programs (execve) and processes (fork), other processes' memory
+(ptrace, process_vm_*), mounts and namespaces, keys, BPF, io_uring, userfaultfd, links and device nodes,
+changing users, clocks or limits of others.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+_FILES = """read write readv writev pread64 pwrite64 preadv pwritev lseek open openat close close_range creat
+dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate truncate fallocate fadvise64 stat fstat
+lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
+umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 chmod fchmod fchmodat
+utimensat utime utimes futimesat"""
+
+_MEMORY = "mmap munmap mprotect mremap madvise mincore msync brk membarrier"
+
+_THREADS = """clone futex futex_waitv set_robust_list get_robust_list rseq set_tid_address sched_yield
+sched_getaffinity getcpu exit exit_group arch_prctl"""
+
+_SIGNALS = """rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
+restart_syscall pause kill tgkill"""
+
+_ABOUT_ITSELF = """getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
+getpgid getsid capget getrlimit prlimit64 getrusage sysinfo times uname getrandom getpriority
+sched_getscheduler sched_getparam sched_get_priority_max sched_get_priority_min prctl"""
+
+_TIME = "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time"
+
+_WAITING = "poll ppoll select pselect6 pipe pipe2"
+
+# Exceptions, each with who needs it.
+_SHUTIL_COPIES = "sendfile copy_file_range"
+_ISATTY_AND_SIZES = "ioctl"
+_OPENMP_PLACES = "sched_setaffinity"
+_NUMA_ALLOCATORS = "get_mempolicy mbind set_mempolicy"
+
+# Never seen to work on a GPU yet: what the driver's own documentation and traces of others name.
+_CUDA = """mlock munlock mlock2 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
+eventfd eventfd2 memfd_create"""
+
+_EVERYWHERE = (
+    _FILES, _MEMORY, _THREADS, _SIGNALS, _ABOUT_ITSELF, _TIME, _WAITING,
+    _SHUTIL_COPIES, _ISATTY_AND_SIZES, _OPENMP_PLACES, _NUMA_ALLOCATORS,
+)  # fmt: skip
+
+_CLONE_THREAD = 0x1_0000
+_TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = (
+    0x5401,
+    0x5413,
+    0x541B,
+    0x5421,
+    0x5450,
+    0x5451,
+)
+_PR_GET_DUMPABLE, _PR_SET_NAME, _PR_GET_NAME = 3, 15, 16
+_PR_CAPBSET_READ, _PR_GET_NO_NEW_PRIVS, _PR_SET_VMA = 23, 39, 0x5356_4D41
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An argument must be one of the values or, with ``any_bit``, have one of the bits."""
+
+    argument: int
+    values: tuple[int, ...]
+    any_bit: bool = False
+
+
+def allowed(*, gpu: bool) -> Iterator[str]:
+    """Names of the calls that are allowed, some of them conditionally."""
+    for group in (*_EVERYWHERE, *((_CUDA,) if gpu else ())):
+        yield from group.split()
+
+
+def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
+    """The conditions of those that have one.
+
+    Args:
+        pid: The process itself: whom it may signal, and whose limits it may read.
+        gpu: Whether it uses one; the driver speaks by ``ioctl``, with numbers of its own.
+    """
+    of_files = (_TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)
+    of_itself = (
+        _PR_GET_DUMPABLE,
+        _PR_SET_NAME,
+        _PR_GET_NAME,
+        _PR_CAPBSET_READ,
+        _PR_GET_NO_NEW_PRIVS,
+        _PR_SET_VMA,
+    )
+    always = {
+        "clone": Condition(0, (_CLONE_THREAD,), any_bit=True),
+        "kill": Condition(0, (pid,)),
+        "tgkill": Condition(0, (pid,)),
+        "prlimit64": Condition(0, (0, pid)),
+        "prctl": Condition(0, of_itself),
+    }
+    return always if gpu else {**always, "ioctl": Condition(1, of_files)}

@@ -1,17 +1,20 @@
 """Mutated model files: every one ends in success or a named error, within seconds, and in nothing else.
 
-What passes the walls is not loaded here: that happens in a child process only.
+What passes the walls is loaded in a process of its own, as a worker would; there it may also be killed, which
+the worker then names.
 """
 
 import os
 import struct
+import subprocess
+import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from ladder_core.errors import ModelError
@@ -24,6 +27,7 @@ from tests.hostile.base import harmless, harmless_export, rewrite
 # Hundreds by default; LADDER_FUZZ_EXAMPLES=5000 for thousands.
 EXAMPLES = int(os.environ.get("LADDER_FUZZ_EXAMPLES", "100"))
 SECONDS = 20.0
+LOADING_SERVER = Path(__file__).with_name("loading_server.py")
 FUZZ = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -103,6 +107,49 @@ def test_mutated_entries(kind, upload, data):
     victim = data.draw(st.sampled_from(telling), "entry")
     rewrite(archive, upload, lambda name, content: mutate(data, content) if name == victim else content)
     survives(lambda: check_model(upload))
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[Callable[[Path], str]]:
+    """How loading a file ends, in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, str(LOADING_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+
+        def ask(path: Path) -> str:
+            server.stdin.write(f"{path}\n")
+            server.stdin.flush()
+            return server.stdout.readline().rstrip("\n")
+
+        yield ask
+        server.stdin.close()
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_the_seeds_are_loaded(kind, upload, load):
+    upload.write_bytes(SEEDS[kind]())
+    assert load(upload) == "classifier"
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+@FUZZ
+@given(data=st.data())
+def test_what_passes_the_walls_is_loaded_or_named(kind, upload, load, data):
+    """Small changes within entries, most of which the walls let through."""
+    archive = SEEDS[kind]()
+    rewrite(archive, upload)
+    with zipfile.ZipFile(upload) as whole:
+        names = whole.namelist()
+    victim = data.draw(st.sampled_from(names), "entry")
+    rewrite(archive, upload, lambda name, content: mutate(data, content) if name == victim else content)
+    try:
+        check_model(upload)
+    except ModelError:
+        return
+    ending = load(upload)
+    event(ending)
+    assert ending
+    assert not ending.startswith(("unnamed", "exited")), ending
 
 
 @FUZZ

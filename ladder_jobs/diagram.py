@@ -1,4 +1,4 @@
-"""The picture of a job's life, drawn from the transitions: ``python -m ladder_jobs.diagram > docs/jobs.md``."""
+"""The picture of a job's life, drawn from the transitions: ``python -m ladder_jobs.diagram``."""
 
 import sys
 

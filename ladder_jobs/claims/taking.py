@@ -5,13 +5,14 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
 
+from ladder_jobs.claims.choice import best_of_all, best_of_heads
 from ladder_jobs.moves import move, record
-from ladder_jobs.states import LEASED_STATUSES, EventKind, Outcome
+from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.tables import Attempt, Job, Upload
-from ladder_schema.config import JOB_CONFIG, SCHEMA_VERSION, JobConfig
+from ladder_schema.config import JOB_CONFIG, JobConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
 
@@ -84,34 +85,14 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
 
 
 def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_seconds: float) -> Job | None:
-    candidate, leased = aliased(Job), aliased(Job)
-    # Counted once for all owners, so that a long queue does not count again for each of its jobs.
-    load = (
-        select(leased.owner_id, func.count().label("jobs"))
-        .where(leased.status.in_(LEASED_STATUSES))
-        .group_by(leased.owner_id)
-        .subquery()
-    )
-    best = (
-        select(candidate.id)
-        .outerjoin(load, load.c.owner_id == candidate.owner_id)
-        .where(
-            candidate.status == JobStatus.QUEUED,
-            candidate.queue == queue,
-            candidate.config_version == SCHEMA_VERSION,
-            candidate.not_before <= func.now(),
-        )
-        .order_by(
-            candidate.priority.desc(),
-            func.coalesce(load.c.jobs, 0),
-            candidate.created_at,
-            candidate.id,
-        )
-        .limit(1)
-        .with_for_update(of=candidate, skip_locked=True)
-        .scalar_subquery()
-    )
-    job = session.scalar(
+    best = session.scalar(best_of_heads(queue))
+    if best is None:
+        # Nothing is there, or other transactions hold every head.
+        best = session.scalar(best_of_all(queue))
+    if best is None:
+        return None
+    # The row is locked, so nobody comes between.
+    job = session.scalars(
         update(Job)
         .where(Job.id == best)
         .values(
@@ -124,9 +105,7 @@ def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_
         )
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    if job is None:
-        return None
+    ).one()
     session.add(Attempt(job_id=job.id, number=job.attempt, token=token, worker=worker))
     record(session, job, EventKind.CLAIMED)
     return job

@@ -7,6 +7,7 @@ claimers take jobs as fast as they can. Each figure is a whole transaction, comm
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import shutil
@@ -15,8 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.managers import BarrierProxy
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,19 +34,19 @@ QUEUE = "gpu"
 OWNERS = (1, 100, 2_000)
 CLAIMERS = (1, 4)
 SWEEPS = 20
+WARM_UP = 20
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @contextmanager
-def database() -> Iterator[sessionmaker[Session]]:
+def database() -> Iterator[str]:
     """A durable server with empty tables, thrown away at the end."""
     directory = Path(tempfile.mkdtemp(prefix="ladder-queue-"))
     try:
         with LocalServers(directory) as servers:
             url = servers.settings.database_url.get_secret_value()
             migrate(url)
-            engine = connect(url)
-            yield session_factory(engine)
-            engine.dispose()
+            yield url
     finally:
         shutil.rmtree(directory)
 
@@ -106,17 +108,30 @@ def take(sessions: sessionmaker[Session], claims: int) -> tuple[list[float], lis
     return times, taken
 
 
-def measure(sessions: sessionmaker[Session], options: argparse.Namespace, owners: int) -> Iterator[str]:
+def claimer(url: str, go: BarrierProxy, claims: int) -> list[float]:
+    """Claim in a process of its own, as workers are; the first few warm it up."""
+    engine = connect(url)
+    sessions = session_factory(engine)
+    take(sessions, WARM_UP)
+    go.wait()
+    times, _ = take(sessions, claims)
+    engine.dispose()
+    return times
+
+
+def measure(url: str, options: argparse.Namespace, owners: int) -> Iterator[str]:
     """Lines of the table for one number of owners."""
+    sessions = session_factory(connect(url))
     for claimers in CLAIMERS:
         with sessions.begin() as session:
             fill(session, jobs=options.jobs + options.running, owners=owners)
         with sessions.begin() as session:
             session.execute(text("ANALYZE"))
         _, running = take(sessions, options.running)
-        with ThreadPoolExecutor(claimers) as pool:
-            rounds = list(pool.map(lambda _: take(sessions, options.claims // claimers), range(claimers)))
-        claims = [ms for times, _ in rounds for ms in times]
+        with multiprocessing.Manager() as manager, ProcessPoolExecutor(claimers, SPAWN) as pool:
+            go = manager.Barrier(claimers)
+            futures = [pool.submit(claimer, url, go, options.claims // claimers) for _ in range(claimers)]
+            claims = [ms for future in futures for ms in future.result()]
         beats: list[float] = []
         for claim in running:
             timed(beats, lambda claim=claim: _beat(sessions, claim))
@@ -158,9 +173,9 @@ def main() -> None:
         "| owners | claimers at once | claim p50 | claim p99 | heartbeat p99 | slowest sweep |\n"
         "| ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
-    with database() as sessions:
+    with database() as url:
         for owners in OWNERS:
-            for line in measure(sessions, options, owners):
+            for line in measure(url, options, owners):
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()
 

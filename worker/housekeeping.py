@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from ladder_jobs.claims import sweep
 from ladder_jobs.database import connect, session_factory
-from ladder_jobs.wakeups import celery_app, send_wakeup, wakeup_waits
+from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -48,13 +48,15 @@ def tidy(sessions: sessionmaker[Session], app: Celery, settings: WorkerSettings)
         return
     if result.requeued or result.failed or result.cancelled:
         log.info("swept", requeued=result.requeued, failed=result.failed, cancelled=result.cancelled)
-    for queue in result.queues_to_wake:
-        _wake(app, queue)
+    for queue, waiting in result.waiting.items():
+        _wake(app, queue, waiting)
 
 
-def _wake(app: Celery, queue: str) -> None:
+def _wake(app: Celery, queue: str, waiting: int) -> None:
+    """Have a wake-up with the broker for each job that waits: as many idle workers start at once."""
     try:
-        if not wakeup_waits(app, queue):
-            send_wakeup(app, queue)
+        for _ in range(waiting - wakeups_waiting(app, queue)):
+            if not send_wakeup(app, queue):
+                return
     except OperationalError as error:
         log.warning("wake_up_failed", queue=queue, error=str(error))

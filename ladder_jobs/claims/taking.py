@@ -1,17 +1,18 @@
-"""How a worker takes the best queued job."""
+"""How a worker takes the best queued job: one statement, in which Postgres does all of it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
-from sqlalchemy import func, update
+from sqlalchemy import Row, TextualSelect, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from ladder_jobs.claims.choice import best_of_all, best_of_heads
-from ladder_jobs.moves import move, record
+from ladder_jobs.claims.choice import BEST_OF_ALL, BEST_OF_HEADS
+from ladder_jobs.moves import move
 from ladder_jobs.states import EventKind, Outcome
-from ladder_jobs.tables import Attempt, Job, Upload
+from ladder_jobs.tables import Job
 from ladder_schema.config import JOB_CONFIG, JobConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
@@ -62,56 +63,75 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
     Returns:
         The claim, or None when nothing is queued.
     """
-    while (
-        job := _take_best(
-            session, queue=queue, worker=worker, token=(token := uuid4()), lease_seconds=lease_seconds
-        )
-    ) is not None:
+    while True:
+        token = uuid4()
+        lease = {"queue": queue, "worker": worker, "token": token, "lease_seconds": lease_seconds}
+        # Where the second finds something, other transactions hold every head.
+        row = session.execute(_TAKE_HEAD, lease).first() or session.execute(_TAKE_ANY, lease).first()
+        if row is None:
+            return None
         try:
-            config = JOB_CONFIG.validate_python(job.config)
+            config = JOB_CONFIG.validate_python(row.config)
         except ValidationError:
-            move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=_UNREADABLE)
-            session.flush()
+            _give_up(session, row.id)
             continue
         return Claim(
-            job_id=job.id,
-            attempt=job.attempt,
+            job_id=row.id,
+            attempt=row.attempt,
             token=token,
             config=config,
-            model=_reference(job.model_upload),
-            dataset=_reference(job.dataset_upload),
+            model=_reference(row, "model"),
+            dataset=_reference(row, "dataset"),
         )
-    return None
 
 
-def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_seconds: float) -> Job | None:
-    best = session.scalar(best_of_heads(queue))
-    if best is None:
-        # Nothing is there, or other transactions hold every head.
-        best = session.scalar(best_of_all(queue))
-    if best is None:
-        return None
-    # The row is locked, so nobody comes between.
-    job = session.scalars(
-        update(Job)
-        .where(Job.id == best)
-        .values(
-            status=JobStatus.RUNNING,
-            attempt=Job.attempt + 1,
-            token=token,
-            worker=worker,
-            started_at=func.coalesce(Job.started_at, func.now()),
-            lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
-        )
-        .returning(Job)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    ).one()
-    session.add(Attempt(job_id=job.id, number=job.attempt, token=token, worker=worker))
-    record(session, job, EventKind.CLAIMED)
-    return job
+def _give_up(session: Session, job_id: UUID) -> None:
+    job = session.get_one(Job, job_id, populate_existing=True)
+    move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=_UNREADABLE)
+    session.flush()
 
 
-def _reference(upload: Upload) -> UploadRef:
-    return UploadRef(
-        key=upload.object_key, bytes=upload.bytes, sha256=upload.sha256, filename=upload.filename
+def _reference(row: Row[Any], kind: str) -> UploadRef:
+    key, size, sha256, filename = (
+        getattr(row, f"{kind}_{name}") for name in ("object_key", "bytes", "sha256", "filename")
     )
+    return UploadRef(key=key, bytes=size, sha256=sha256, filename=filename)
+
+
+def _take(best: str) -> TextualSelect:
+    """The statement that leases the job ``best`` chooses, and writes its history."""
+    statement = f"""
+WITH RECURSIVE {best},
+taken AS (
+    UPDATE jobs SET
+        status = '{JobStatus.RUNNING}',
+        attempt = attempt + 1,
+        token = :token,
+        worker = :worker,
+        started_at = coalesce(started_at, now()),
+        lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    FROM best WHERE jobs.id = best.id
+    RETURNING jobs.*
+),
+new_attempt AS (
+    INSERT INTO attempts (job_id, number, token, worker) SELECT id, attempt, token, worker FROM taken
+),
+new_event AS (
+    INSERT INTO events (job_id, attempt, kind, stage, data)
+    SELECT id, attempt, '{EventKind.CLAIMED}', stage, '{{}}' FROM taken
+)
+SELECT
+    taken.id, taken.attempt, taken.config,
+    model.object_key AS model_object_key, model.bytes AS model_bytes,
+    model.sha256 AS model_sha256, model.filename AS model_filename,
+    dataset.object_key AS dataset_object_key, dataset.bytes AS dataset_bytes,
+    dataset.sha256 AS dataset_sha256, dataset.filename AS dataset_filename
+FROM taken
+JOIN uploads model ON model.id = taken.model_upload_id
+JOIN uploads dataset ON dataset.id = taken.dataset_upload_id
+"""  # noqa: S608 - of constants
+    return text(statement).columns(id=Uuid(), config=JSONB())
+
+
+_TAKE_HEAD = _take(BEST_OF_HEADS)
+_TAKE_ANY = _take(BEST_OF_ALL)

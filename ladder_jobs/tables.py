@@ -249,9 +249,11 @@ class Artifact(Base):
 
 
 class Deletion(Base):
-    """An object to delete from the store; the commit that removed its last row put it here."""
+    """What is to be deleted from the store: the commit that removed the last row naming it put it here."""
 
     __tablename__ = "deletions"
 
-    object_key: Mapped[str] = mapped_column(primary_key=True)
+    object_key: Mapped[str] = mapped_column(
+        primary_key=True, doc="A key; with a slash at its end, every key that begins so."
+    )
     asked_at: Mapped[datetime] = mapped_column(server_default=func.now())

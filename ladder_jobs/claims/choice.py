@@ -26,7 +26,7 @@ load AS MATERIALIZED (
 # the front of the queue is all busy owners', the first jobs of every owner are looked at.
 BEST_OF_HEADS = f"""{_LOAD},
 idle AS MATERIALIZED (
-    SELECT id, priority
+    SELECT id, priority, created_at
     FROM (
         SELECT id, priority, created_at, owner_id FROM jobs WHERE {_CLAIMABLE} ORDER BY {_ORDER} LIMIT 500
     ) front
@@ -49,9 +49,9 @@ waiting (owner_id) AS (
     FROM waiting WHERE waiting.owner_id IS NOT NULL
 ),
 heads AS (
-    SELECT id, 0 AS jobs FROM idle
+    SELECT id, priority, created_at, 0 AS jobs FROM idle
     UNION ALL
-    SELECT head.id, owner.jobs
+    SELECT head.*, owner.jobs
     FROM (
         SELECT owner_id, jobs FROM load WHERE EXISTS (SELECT FROM idle)
         UNION ALL
@@ -59,16 +59,17 @@ heads AS (
         WHERE owner_id IS NOT NULL
     ) owner
     CROSS JOIN LATERAL (
-        SELECT id FROM jobs
+        SELECT id, priority, created_at FROM jobs
         WHERE {_CLAIMABLE} AND owner_id = owner.owner_id
             AND priority > coalesce((SELECT priority FROM reached), {-(1 << 31)})
-        ORDER BY {_ORDER} LIMIT 4
+        ORDER BY {_ORDER} LIMIT 2
     ) head
 ),
+first AS (SELECT id, jobs FROM heads ORDER BY priority DESC, jobs, created_at, id LIMIT 16),
 best AS (
-    SELECT jobs.id FROM heads JOIN jobs USING (id)
+    SELECT jobs.id FROM first JOIN jobs USING (id)
     WHERE {_CLAIMABLE}
-    ORDER BY jobs.priority DESC, heads.jobs, jobs.created_at, jobs.id
+    ORDER BY jobs.priority DESC, first.jobs, jobs.created_at, jobs.id
     LIMIT 1 FOR UPDATE OF jobs SKIP LOCKED
 )
 """  # noqa: S608 - of constants

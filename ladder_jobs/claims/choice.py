@@ -62,7 +62,7 @@ heads AS (
         SELECT id, priority, created_at FROM jobs
         WHERE {_CLAIMABLE} AND owner_id = owner.owner_id
             AND priority > coalesce((SELECT priority FROM reached), {-(1 << 31)})
-        ORDER BY {_ORDER} LIMIT 2
+        ORDER BY {_ORDER} LIMIT 6
     ) head
 ),
 first AS (SELECT id, jobs FROM heads ORDER BY priority DESC, jobs, created_at, id LIMIT 16),

@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 _QUEUED = sa.text("status = 'queued'")
-_AGE = [sa.text("priority DESC"), "created_at"]
+_AGE: tuple[str | sa.TextClause, ...] = (sa.text("priority DESC"), "created_at")
 
 
 def upgrade() -> None:

@@ -20,6 +20,7 @@ PATHS = [
     ("GET", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/events"),
     ("POST", "/jobs/{job_id}/cancel"),
+    ("DELETE", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/model"),
     ("GET", "/jobs/{job_id}/weights"),
     ("GET", "/jobs/{job_id}/examples"),

@@ -102,6 +102,13 @@ def cancel(job_id: JobId, api_key: Key, url: Url = _DEFAULT_URL) -> None:
 
 
 @app.command()
+def delete(job_id: JobId, api_key: Key, url: Url = _DEFAULT_URL) -> None:
+    """Remove a job that has ended, with its results and uploads."""
+    with _client(url, api_key) as client:
+        client.delete(job_id)
+
+
+@app.command()
 def serve(
     data_dir: Annotated[
         Path | None,

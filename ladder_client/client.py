@@ -126,6 +126,15 @@ class Client:
         """
         return _read(JobView, self._persist(lambda: self._http.post(f"jobs/{job_id}/cancel")))
 
+    def delete(self, job_id: UUID) -> None:
+        """Remove a job that has ended, with its history, its results and its uploads.
+
+        Raises:
+            NotFoundError: There is none of yours with this id.
+            RejectedError: It has not ended; cancel it first.
+        """
+        self._persist(lambda: self._http.delete(f"jobs/{job_id}"))
+
     def wait(
         self,
         job_id: UUID,

@@ -4,11 +4,15 @@ from importlib.resources import as_file, files
 
 from alembic import command
 from alembic.config import Config
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Engine, create_engine, make_url, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 # Any constant does, as long as nothing else in the same database takes it.
 _MIGRATION_LOCK = 0x1ADDE2
+_LOCK_TIMEOUT_SECONDS = 2
+_MIGRATION_TRIES = 30
 
 # A cut network must not leave a worker waiting beyond its lease: a dead peer is noticed within seconds.
 _CONNECT_ARGS = {
@@ -56,14 +60,34 @@ def ping(session: Session) -> None:
 
 
 def migrate(database_url: str) -> None:
-    """Bring the tables to this version's form; several processes may do so at once, and one does the work."""
+    """Bring the tables to this version's form; several processes may do so at once, and one does the work.
+
+    Jobs may run meanwhile. A change that waits for a table makes everyone behind it wait, too, so it waits
+    shorter than a lease lasts, gives up, lets the others pass, and tries again.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: Other transactions never let a table go.
+    """
     engine = connect(database_url)
     try:
-        with engine.begin() as connection, as_file(files("migrations")) as scripts:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            config = Config()
-            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        for tries_left in reversed(range(_MIGRATION_TRIES)):
+            try:
+                _upgrade(engine)
+            except OperationalError as error:
+                if not (isinstance(error.orig, LockNotAvailable) and tries_left):
+                    raise
+            else:
+                return
     finally:
         engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    with engine.begin() as connection, as_file(files("migrations")) as scripts:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        # After the line above, which may well wait for another process that migrates.
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"))
+        config = Config()
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -65,6 +65,11 @@ def attempt_key(job_id: UUID, attempt: int, filename: str) -> str:
     return f"jobs/{job_id}/attempts/{attempt}/{filename}"
 
 
+def job_prefix(job_id: UUID) -> str:
+    """What the keys of all of a job's attempts begin with."""
+    return f"jobs/{job_id}/"
+
+
 class ObjectStore:
     """One bucket. Every method raises :class:`StoreError` when the store fails or cannot be reached.
 

@@ -1,26 +1,55 @@
 """What housekeeping repairs: leases nobody renewed, and queues whose wake-up got lost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from ladder_jobs.claimable import claimable
 from ladder_jobs.moves import move
 from ladder_jobs.states import LEASED_STATUSES, Outcome
 from ladder_jobs.tables import Job
-from ladder_schema.config import SCHEMA_VERSION
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
+
+MAX_EXPIRED = 200
+"""How many leases one sweep ends; the next one, seconds later, takes the others."""
+
+MAX_WAITING = 64
+"""How far the jobs of a queue are counted: so many workers are woken at most by one sweep."""
+
+# From one queue's name straight to the next, then only the front of each. Only jobs that a worker can claim
+# now count: it would be woken for the others at every sweep.
+_WAITING = text(
+    f"""
+WITH RECURSIVE queues (queue) AS (
+    (SELECT queue FROM jobs WHERE status = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT queue FROM jobs WHERE status = 'queued' AND queue > queues.queue ORDER BY queue LIMIT 1
+    )
+    FROM queues WHERE queue IS NOT NULL
+)
+SELECT queues.queue, front.jobs
+FROM queues
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs
+    FROM (SELECT FROM jobs WHERE {claimable("queues.queue")} LIMIT {MAX_WAITING}) counted
+) front
+WHERE queues.queue IS NOT NULL
+"""  # noqa: S608 - of constants
+)
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How many jobs a sweep moved where, and the queues in which jobs wait that can be claimed."""
+    """How many jobs a sweep moved where, and how many of each queue can be claimed, as far as it counted."""
 
     requeued: int
     failed: int
     cancelled: int
-    queues_to_wake: frozenset[str]
+    waiting: Mapping[str, int]
 
 
 def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
@@ -36,26 +65,18 @@ def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
     expired = session.scalars(
         select(Job)
         .where(Job.status.in_(LEASED_STATUSES), Job.lease_expires_at < func.now())
+        .order_by(Job.lease_expires_at)
+        .limit(MAX_EXPIRED)
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
     ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
-    # Only jobs that a worker can claim now: it would be woken for the others at every sweep.
-    waiting = session.scalars(
-        select(Job.queue)
-        .where(
-            Job.status == JobStatus.QUEUED,
-            Job.config_version == SCHEMA_VERSION,
-            Job.not_before <= func.now(),
-        )
-        .distinct()
-    )
     return SweepResult(
         requeued=ended.count(JobStatus.QUEUED),
         failed=ended.count(JobStatus.FAILED),
         cancelled=ended.count(JobStatus.CANCELLED),
-        queues_to_wake=frozenset(waiting),
+        waiting={row.queue: row.jobs for row in session.execute(_WAITING) if row.jobs},
     )
 
 

@@ -141,6 +141,16 @@ class Job(Base):
             "queue",
             text("priority DESC"),
             "created_at",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_claim_of_owner",
+            "queue",
+            "owner_id",
+            text("priority DESC"),
+            "created_at",
+            "id",
             postgresql_where=text("status = 'queued'"),
         ),
         Index(
@@ -236,3 +246,14 @@ class Artifact(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     media_type: Mapped[str]
+
+
+class Deletion(Base):
+    """What is to be deleted from the store: the commit that removed the last row naming it put it here."""
+
+    __tablename__ = "deletions"
+
+    object_key: Mapped[str] = mapped_column(
+        primary_key=True, doc="A key; with a slash at its end, every key that begins so."
+    )
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -65,15 +65,15 @@ def send_wakeup(app: Celery, queue: str) -> bool:
     return True
 
 
-def wakeup_waits(app: Celery, queue: str) -> bool:
-    """Whether a wake-up of a queue of jobs is still with the broker, so that another would add nothing.
+def wakeups_waiting(app: Celery, queue: str) -> int:
+    """How many wake-ups of a queue of jobs are still with the broker; no worker has taken them.
 
     Raises:
         kombu.exceptions.OperationalError: The broker cannot be reached.
     """
     with _translated(app), app.connection_for_write() as connection:
         declared = connection.default_channel.queue_declare(task_queue(queue), passive=False)
-    return bool(declared.message_count)
+    return int(declared.message_count)
 
 
 def ping_broker(app: Celery) -> None:

@@ -1,6 +1,7 @@
-"""Repairs what crashes leave behind: expired leases and lost wake-ups."""
+"""Repairs what crashes leave behind: expired leases, lost wake-ups; deletes what removed jobs leave."""
 
 import signal
+import threading
 
 import structlog
 from celery import Celery
@@ -10,12 +11,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from ladder_jobs.claims import sweep
 from ladder_jobs.database import connect, session_factory
-from ladder_jobs.wakeups import celery_app, send_wakeup, wakeup_waits
+from ladder_jobs.deletions import delete_objects
+from ladder_jobs.objects import ObjectStore, StoreError
+from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_DELETIONS = 20  # entries a transaction: few enough to keep it short
 
 
 def keep_house(settings: WorkerSettings) -> None:
@@ -28,12 +32,19 @@ def keep_house(settings: WorkerSettings) -> None:
     engine = connect(settings.database_url.get_secret_value())
     sessions, app = session_factory(engine), celery_app(settings)
     log.info("housekeeping_started", every_seconds=settings.sweep_seconds)
+    stopping = threading.Event()
+    # On a thread of its own: a slow object store must not keep the sweeps waiting.
+    collecting = threading.Thread(
+        target=_collect_at_intervals, args=(sessions, ObjectStore(settings), settings, stopping), daemon=True
+    )
+    collecting.start()
     try:
         while True:
             tidy(sessions, app, settings)
             if signal.sigtimedwait(_STOP_SIGNALS, settings.sweep_seconds) is not None:
                 return
     finally:
+        stopping.set()
         engine.dispose()
         log.info("housekeeping_stopped")
 
@@ -48,13 +59,40 @@ def tidy(sessions: sessionmaker[Session], app: Celery, settings: WorkerSettings)
         return
     if result.requeued or result.failed or result.cancelled:
         log.info("swept", requeued=result.requeued, failed=result.failed, cancelled=result.cancelled)
-    for queue in result.queues_to_wake:
-        _wake(app, queue)
+    for queue, waiting in result.waiting.items():
+        _wake(app, queue, waiting)
 
 
-def _wake(app: Celery, queue: str) -> None:
+def collect(sessions: sessionmaker[Session], store: ObjectStore) -> bool:
+    """Delete some objects of jobs that were removed.
+
+    Returns:
+        Whether there may be more at once; an outage is for later.
+    """
     try:
-        if not wakeup_waits(app, queue):
-            send_wakeup(app, queue)
+        with sessions.begin() as session:
+            done = delete_objects(session, store, limit=_DELETIONS)
+    except (SQLAlchemyError, StoreError) as error:
+        log.warning("objects_not_deleted", error=str(error))
+        return False
+    if done:
+        log.info("objects_deleted", entries=done)
+    return done == _DELETIONS
+
+
+def _collect_at_intervals(
+    sessions: sessionmaker[Session], store: ObjectStore, settings: WorkerSettings, stopping: threading.Event
+) -> None:
+    while not stopping.is_set():
+        if not collect(sessions, store):
+            stopping.wait(settings.sweep_seconds)
+
+
+def _wake(app: Celery, queue: str, waiting: int) -> None:
+    """Have a wake-up with the broker for each job that waits: as many idle workers start at once."""
+    try:
+        for _ in range(waiting - wakeups_waiting(app, queue)):
+            if not send_wakeup(app, queue):
+                return
     except OperationalError as error:
         log.warning("wake_up_failed", queue=queue, error=str(error))

@@ -168,6 +168,17 @@ def cancel_job(services: Use, caller: Authenticated, job_id: JobId) -> JobView:
     return service.cancel(services, caller, job_id)
 
 
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=documented(errors.NotFound, errors.Conflict),
+)
+def delete_job(services: Use, caller: Authenticated, job_id: JobId) -> None:
+    """Remove a job that has ended with all there is of it: history, results, uploads."""
+    service.delete(services, caller, job_id)
+
+
 @_readable(
     "/{job_id}/model",
     response_class=Response,

@@ -11,6 +11,7 @@ from api.intake.submission import Submission
 from api.jobs.views import EventPage, cursor_after, event_view, job_view, position_of
 from api.services import Services
 from ladder_jobs import repository
+from ladder_jobs.deletions import JobNotFinalError, delete_job
 from ladder_jobs.keys import Caller
 from ladder_jobs.states import IllegalTransitionError
 from ladder_jobs.tables import Artifact, Job
@@ -101,6 +102,25 @@ def cancel(services: Services, caller: Caller, job_id: str) -> JobView:
     if job is None:
         raise _unknown(job_id)
     return job_view(job)
+
+
+def delete(services: Services, caller: Caller, job_id: str) -> None:
+    """Remove a job that has ended.
+
+    Raises:
+        NotFound: The caller has no such job.
+        Conflict: It has not ended.
+    """
+    try:
+        with services.sessions.begin() as session:
+            known = delete_job(session, caller.id, parse_id(job_id))
+    except JobNotFinalError as error:
+        raise Conflict(
+            f"The job is {error.status}: cancel it first (POST /jobs/{job_id}/cancel), "
+            f"then delete it when /jobs/{job_id} says cancelled."
+        ) from None
+    if not known:
+        raise _unknown(job_id)
 
 
 def events(services: Services, caller: Caller, job_id: str, *, after: int, limit: int) -> EventPage:

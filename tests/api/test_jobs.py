@@ -123,3 +123,16 @@ def test_another_owners_job_cannot_be_cancelled(account, new_account):
 @pytest.mark.parametrize("job_id", ["x", "0", "%00", "a" * 500, "..%2f..%2fetc", str(UUID(int=0)) + "0"])
 def test_a_malformed_id_is_an_unknown_one(account, job_id):
     assert_problem(account.http.get(f"/jobs/{job_id}"), 404)
+
+
+def test_a_job_that_has_ended_is_deleted(account, new_account):
+    path = f"/jobs/{account.new_job()}"
+    problem = assert_problem(account.http.delete(path), 409)
+    assert f"POST {path}/cancel" in problem["detail"]
+    account.http.post(f"{path}/cancel")
+    assert_problem(new_account().http.delete(path), 404)
+    answer = account.http.delete(path)
+    assert (answer.status_code, answer.content) == (204, b"")
+    for again in (account.http.get(path), account.http.delete(path)):
+        assert_problem(again, 404)
+    assert account.http.get("/jobs").json()["items"] == []

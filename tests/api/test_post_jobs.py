@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from api.errors import Invalid
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
-from ladder_jobs.wakeups import wakeup_waits
+from ladder_jobs.wakeups import wakeups_waiting
 from ladder_schema.config import resolve_config
 
 MODEL = ("model", ("m.pt", ZIP))
@@ -64,7 +64,7 @@ def test_parts_come_in_any_order(account, parts):
 def test_posting_wakes_the_queue(account, app):
     account.new_job()
     services = app.state.services
-    assert wakeup_waits(services.celery, services.settings.queue)
+    assert wakeups_waiting(services.celery, services.settings.queue)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", 'a"b\r\nSet-Cookie: x', "模型.pt", "x" * 5_00])

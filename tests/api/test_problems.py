@@ -20,6 +20,7 @@ PATHS = [
     ("GET", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/events"),
     ("POST", "/jobs/{job_id}/cancel"),
+    ("DELETE", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/model"),
     ("GET", "/jobs/{job_id}/weights"),
     ("GET", "/jobs/{job_id}/examples"),
@@ -66,7 +67,7 @@ def test_every_route_answers_errors_in_the_one_shape(account, anonymous, method,
             assert answer.headers["www-authenticate"].startswith("Bearer")
     if "{job_id}" in path:
         assert_problem(account.http.request(method, concrete), 404)
-    answer = account.http.delete(concrete)
+    answer = account.http.put(concrete)
     assert_problem(answer, 405)
     assert method in answer.headers["allow"].split(", ")
     assert_problem(account.http.get(f"{concrete}/and/nothing"), 404)

@@ -279,3 +279,9 @@ def test_cancelling_says_what_became_of_it() -> None:
     client, requests = scripted(httpx.Response(202, json=job("cancelling")))
     assert client.cancel(JOB).status is JobStatus.CANCELLING
     assert (requests[0].method, requests[0].url.path) == ("POST", f"/api/jobs/{JOB}/cancel")
+
+
+def test_deleting_asks_for_the_job_to_be_removed() -> None:
+    client, requests = scripted(httpx.Response(204))
+    client.delete(JOB)
+    assert (requests[0].method, requests[0].url.path) == ("DELETE", f"/api/jobs/{JOB}")

@@ -48,7 +48,7 @@ def sessions(_sessions: sessionmaker[Session]) -> Iterator[sessionmaker[Session]
     """Sessions on a database without a row."""
     yield _sessions
     with _sessions.begin() as session:
-        session.execute(text("TRUNCATE owners CASCADE"))
+        session.execute(text("TRUNCATE owners, deletions CASCADE"))
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Claims: one worker a job, the best job first, and no write without the lease."""
 
+import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from ladder_jobs.claims import (
     Answer,
@@ -21,6 +22,7 @@ from ladder_jobs.claims import (
     settle_succeeded,
     sweep,
 )
+from ladder_jobs.claims.choice import BEST_OF_ALL, BEST_OF_HEADS
 from ladder_jobs.repository import list_events, request_cancel
 from ladder_jobs.states import EventKind, IllegalTransitionError, Outcome
 from ladder_jobs.tables import Artifact, Attempt, Event, Job
@@ -79,6 +81,33 @@ def test_owners_share_workers_fairly(jobs, alice):
     of_bob = [jobs.queue(bob) for _ in range(2)]
     order = [jobs.claimed().job_id for _ in range(5)]
     assert order == [of_alice[0], of_bob[0], of_alice[1], of_bob[1], of_alice[2]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_heads_of_the_queue_give_the_order_of_the_whole_queue(jobs, seed):
+    """Owners by the dozen, few and many, idle and busy, at three priorities: two queries, one answer."""
+    draw = random.Random(seed)
+    owners = [jobs.owner(f"owner {n}") for n in range(draw.choice([1, 3, 12]))]
+    for _ in range(40):
+        jobs.queue(draw.choice(owners), priority=draw.choice([0, 0, 1, 2]))
+    for _ in range(40):
+        with jobs.sessions() as session:
+            heads, every = (
+                session.scalar(text(f"WITH RECURSIVE {best} SELECT id FROM best"), {"queue": "gpu"})
+                for best in (BEST_OF_HEADS, BEST_OF_ALL)
+            )
+        claim = jobs.claimed()
+        assert heads == every == claim.job_id
+        if draw.random() < 0.6:
+            jobs.do(settle_failed, claim, ERROR)
+
+
+def test_a_claimer_whose_heads_are_all_held_takes_the_next(jobs, alice):
+    queued = [jobs.queue(alice) for _ in range(40)]
+    with jobs.sessions.begin() as session:
+        session.scalars(select(Job).where(Job.id.in_(queued[:30])).with_for_update()).all()
+        assert jobs.claimed().job_id == queued[30]
+    assert jobs.claimed().job_id == queued[0]
 
 
 def test_a_finished_job_no_longer_counts_against_its_owner(jobs, alice):
@@ -261,8 +290,8 @@ def test_a_job_that_met_an_outage_waits_while_others_go_on(jobs, alice, pause_se
     jobs.do(release, claim, **options)
     claimed = [claim.job_id for claim in (jobs.claim(), jobs.claim()) if claim]
     assert claimed == ([first, other] if is_claimable else [other])
-    wakes = jobs.do(sweep, max_worker_losses=10).queues_to_wake
-    assert wakes == frozenset()
+    waiting = jobs.do(sweep, max_worker_losses=10).waiting
+    assert waiting == {}
 
 
 def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):

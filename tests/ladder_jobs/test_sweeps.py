@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
+from ladder_jobs import sweeps
 from ladder_jobs.claims import Answer, heartbeat, release, sweep
 from ladder_jobs.repository import request_cancel
 from ladder_jobs.states import Outcome
@@ -38,7 +40,7 @@ def test_a_lost_worker_gives_its_job_back(jobs, alice, sessions):
     expire(jobs, lost)
     result = jobs.do(sweep, max_worker_losses=10)
     assert (result.requeued, result.failed, result.cancelled) == (1, 0, 0)
-    assert result.queues_to_wake == {"gpu"}
+    assert result.waiting == {"gpu": 2}
     assert jobs.do(heartbeat, stale, lease_seconds=60) is Answer.LOST
     assert jobs.do(heartbeat, live, lease_seconds=60) is Answer.GO_ON
     row = jobs.row(lost)
@@ -76,19 +78,19 @@ def test_a_cancelling_job_without_a_worker_is_cancelled(jobs, alice):
 
 
 def test_only_queues_with_waiting_jobs_are_woken(jobs, alice):
-    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == frozenset()
+    assert jobs.do(sweep, max_worker_losses=10).waiting == {}
     jobs.queue(alice, queue="cpu")
     jobs.queue(alice, queue="gpu")
-    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"cpu", "gpu"}
+    assert jobs.do(sweep, max_worker_losses=10).waiting == {"cpu": 1, "gpu": 1}
     jobs.claimed(queue="cpu")
-    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == {"gpu"}
+    assert jobs.do(sweep, max_worker_losses=10).waiting == {"gpu": 1}
 
 
 def test_nobody_is_woken_for_jobs_of_another_version(jobs, alice, sessions):
     jobs.queue(alice)
     with sessions.begin() as session:
         session.execute(update(Job).values(config_version=SCHEMA_VERSION + 1))
-    assert jobs.do(sweep, max_worker_losses=10).queues_to_wake == frozenset()
+    assert jobs.do(sweep, max_worker_losses=10).waiting == {}
 
 
 def test_sweeps_at_once_end_each_lease_once(jobs, alice):
@@ -111,3 +113,23 @@ def test_a_heartbeat_in_time_saves_the_job_from_a_sweep_that_waits_for_it(jobs, 
         assert jobs.do(sweep, max_worker_losses=10).requeued == 0
     assert jobs.do(sweep, max_worker_losses=10).requeued == 0
     assert jobs.row(job_id).status is JobStatus.RUNNING
+
+
+def test_a_sweep_ends_a_bounded_number_of_leases_the_oldest_first(jobs, alice, monkeypatch):
+    monkeypatch.setattr(sweeps, "MAX_EXPIRED", 2)
+    queued = [jobs.queue(alice) for _ in range(3)]
+    for age, job_id in enumerate(queued):
+        jobs.claimed()
+        expire(jobs, job_id, ago=timedelta(seconds=10 - age))
+    assert jobs.do(sweep, max_worker_losses=10).requeued == 2
+    assert jobs.row(queued[2]).status is JobStatus.RUNNING
+    assert jobs.do(sweep, max_worker_losses=10).requeued == 1
+
+
+def test_waiting_jobs_are_counted_no_further_than_workers_are_woken(jobs, alice, sessions):
+    jobs.queue(alice)
+    with sessions.begin() as session:
+        row = session.scalars(select(Job)).one()
+        columns = {c.name: getattr(row, c.name) for c in Job.__table__.columns}
+        session.execute(insert(Job), [columns | {"id": uuid4()} for _ in range(sweeps.MAX_WAITING)])
+    assert jobs.do(sweep, max_worker_losses=10).waiting == {"gpu": sweeps.MAX_WAITING}

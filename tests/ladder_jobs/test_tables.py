@@ -40,6 +40,34 @@ def test_processes_that_migrate_at_once_do_it_once(settings, database_url):
     engine.dispose()
 
 
+def test_a_migration_lets_others_pass_and_tries_again(database_url):
+    """A long transaction holds the table: whoever queues behind the migration gets through meanwhile."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA busy"))
+    url = f"{database_url}?options=-csearch_path%3Dbusy"
+    migrate(url)
+    with engine.begin() as connection:  # as a version that has only the first migration left it
+        connection.execute(text("DROP TABLE busy.deletions"))
+        connection.execute(text("DROP INDEX busy.ix_jobs_claim_of_owner"))
+        connection.execute(text("UPDATE busy.alembic_version SET version_num = '0001'"))
+    waits = text("SELECT count(*) FROM pg_locks WHERE relation = 'busy.jobs'::regclass AND NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as holder:
+            holder.execute(text("SELECT FROM busy.jobs"))
+            migrating = pool.submit(migrate, url)
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+                while not other.scalar(waits):
+                    assert not migrating.done()
+                other.execute(text("UPDATE busy.jobs SET priority = 0"))  # queues behind the migration
+            assert not migrating.done()
+        migrating.result(timeout=60)
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM busy.deletions")) == 0
+        connection.execute(text("DROP SCHEMA busy CASCADE"))
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     "lie",
     [

@@ -11,7 +11,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
-from ladder_jobs.wakeups import WORK_TASK, celery_app, ping_broker, send_wakeup, task_queue, wakeup_waits
+from ladder_jobs.wakeups import WORK_TASK, celery_app, ping_broker, send_wakeup, task_queue, wakeups_waiting
 
 
 def elsewhere(settings, url):
@@ -20,15 +20,15 @@ def elsewhere(settings, url):
 
 def test_a_wakeup_names_a_queue_and_waits_there(settings):
     app, queue = celery_app(settings), f"test-{uuid4()}"
-    assert not wakeup_waits(app, queue)
+    assert not wakeups_waiting(app, queue)
     assert send_wakeup(app, queue)
-    assert wakeup_waits(app, queue)
+    assert wakeups_waiting(app, queue)
     with app.connection_for_read() as connection, connection.SimpleQueue(task_queue(queue)) as waiting:
         message = waiting.get(timeout=5)
         assert message.headers["task"] == WORK_TASK
         assert message.payload[0] == [queue]
         message.ack()
-    assert not wakeup_waits(app, queue)
+    assert not wakeups_waiting(app, queue)
 
 
 def test_a_broker_that_refuses_costs_nothing(settings):
@@ -81,7 +81,7 @@ def test_a_broker_that_is_lost_after_its_greeting_is_the_same_error(settings, ha
         try:
             app = elsewhere(settings, f"redis://127.0.0.1:{server.server_address[1]}/0")
             with pytest.raises(OperationalError):
-                wakeup_waits(app, "gpu")
+                wakeups_waiting(app, "gpu")
             assert not send_wakeup(app, "gpu")
         finally:
             server.shutdown()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ladder_jobs.states import Outcome
-from ladder_jobs.wakeups import celery_app, send_wakeup, task_queue, wakeup_waits
+from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from ladder_schema.jobs import JobStatus
 from worker.housekeeping import tidy
 
@@ -61,14 +61,27 @@ def test_a_lost_wake_up_is_sent_again(bench, start, start_worker):
 
 
 def test_wake_ups_do_not_pile_up(bench, app):
-    """No worker takes them, and jobs stay queued: one is enough, however often housekeeping looks."""
+    """No worker takes them, and jobs stay queued: one each is enough, however often they are looked at."""
     bench.submit()
     bench.submit()
     for _ in range(3):
         tidy(bench.sessions, app, bench.settings)
-    with app.connection_for_write() as connection:
-        declared = connection.default_channel.queue_declare(task_queue(bench.queue))
-    assert declared.message_count == 1
+    assert wakeups_waiting(app, bench.queue) == 2
+
+
+def test_one_sweep_wakes_a_worker_for_each_job(bench, app, start_worker):
+    """Jobs whose wake-ups all got lost, and idle workers: none waits for a sweep of its own."""
+    for _ in range(2):
+        start_worker("succeed_when_allowed")
+    jobs = [bench.submit(model=b"wait") for _ in range(2)]
+    tidy(bench.sessions, app, bench.settings)
+    for job_id in jobs:  # neither ends before it is allowed to, so both run at once
+        bench.wait_for_stage(job_id)
+    for job_id in jobs:
+        (child,) = bench.child_pids(job_id)
+        os.kill(child, signal.SIGUSR1)
+    for job_id in jobs:
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
 
 
 def test_duplicate_wake_ups_are_harmless(bench, app, start_worker):
@@ -79,7 +92,7 @@ def test_duplicate_wake_ups_are_harmless(bench, app, start_worker):
         send_wakeup(app, bench.queue)
     for job_id in jobs:
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
-    bench.wait_until(lambda: not wakeup_waits(app, bench.queue))
+    bench.wait_until(lambda: not wakeups_waiting(app, bench.queue))
     assert [len(bench.attempts(job_id)) for job_id in jobs] == [1, 1, 1, 1]
 
 

@@ -1,52 +1,19 @@
-"""How a worker takes a job, keeps it, and gives it up.
-
-Postgres owns the job. A claim is a lease: it ends unless a heartbeat renews it, and every write the worker
-makes names the claim's token, so a worker whose lease went to another can change nothing any more.
-
-These functions take a session and do not commit; ``with sessions.begin() as session:`` around them does.
-"""
+"""How a worker keeps the job it has claimed, and how it ends its attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from uuid import UUID, uuid4
 
-from pydantic import ValidationError
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
+from ladder_jobs.claims.taking import Claim
 from ladder_jobs.moves import move, record
-from ladder_jobs.states import LEASED_STATUSES, EventKind, Outcome
-from ladder_jobs.sweeps import SweepResult, sweep
-from ladder_jobs.tables import Artifact, Attempt, Job, Upload
-from ladder_schema.config import JOB_CONFIG, SCHEMA_VERSION, JobConfig
+from ladder_jobs.states import EventKind, Outcome
+from ladder_jobs.tables import Artifact, Job
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
-
-__all__ = [
-    "Answer",
-    "Claim",
-    "LeaseLost",
-    "StoredArtifact",
-    "SweepResult",
-    "UploadRef",
-    "claim_job",
-    "heartbeat",
-    "record_progress",
-    "release",
-    "settle_cancelled",
-    "settle_failed",
-    "settle_succeeded",
-    "sweep",
-]
-
-_UNREADABLE = JobError(
-    code=ErrorCode.INTERNAL,
-    message="The job's stored configuration can no longer be read. "
-    "This is a fault of the service, not of the upload; post the job again.",
-    stage=None,
-)
 
 
 class LeaseLost(Exception):  # noqa: N818 - an event to act on, not an error
@@ -62,16 +29,6 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True)
-class UploadRef:
-    """Where an upload lies in the object store, and what it must be."""
-
-    key: str
-    bytes: int
-    sha256: str
-    filename: str
-
-
-@dataclass(frozen=True)
 class StoredArtifact:
     """A result already in the object store, to be published."""
 
@@ -80,105 +37,6 @@ class StoredArtifact:
     bytes: int
     sha256: str
     media_type: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job in a worker's hands."""
-
-    job_id: UUID
-    attempt: int
-    token: UUID
-    config: JobConfig
-    model: UploadRef
-    dataset: UploadRef
-
-
-def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
-    """Take the best queued job: highest priority, then the owner with fewest jobs running, then the oldest.
-
-    Jobs whose configuration another version of the schema wrote are left to workers that can read it. A job
-    whose configuration says it is of this version and still cannot be read fails here: left in its queue, it
-    would be the best one for ever.
-
-    Args:
-        session: The caller's transaction.
-        queue: Which queue to take from.
-        worker: The worker's name, for whoever looks.
-        lease_seconds: How long the job stays this worker's without a heartbeat.
-
-    Returns:
-        The claim, or None when nothing is queued.
-    """
-    while (
-        job := _take_best(
-            session, queue=queue, worker=worker, token=(token := uuid4()), lease_seconds=lease_seconds
-        )
-    ) is not None:
-        try:
-            config = JOB_CONFIG.validate_python(job.config)
-        except ValidationError:
-            move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=_UNREADABLE)
-            session.flush()
-            continue
-        return Claim(
-            job_id=job.id,
-            attempt=job.attempt,
-            token=token,
-            config=config,
-            model=_reference(job.model_upload),
-            dataset=_reference(job.dataset_upload),
-        )
-    return None
-
-
-def _take_best(session: Session, *, queue: str, worker: str, token: UUID, lease_seconds: float) -> Job | None:
-    candidate, leased = aliased(Job), aliased(Job)
-    # Counted once for all owners, so that a long queue does not count again for each of its jobs.
-    load = (
-        select(leased.owner_id, func.count().label("jobs"))
-        .where(leased.status.in_(LEASED_STATUSES))
-        .group_by(leased.owner_id)
-        .subquery()
-    )
-    best = (
-        select(candidate.id)
-        .outerjoin(load, load.c.owner_id == candidate.owner_id)
-        .where(
-            candidate.status == JobStatus.QUEUED,
-            candidate.queue == queue,
-            candidate.config_version == SCHEMA_VERSION,
-            candidate.not_before <= func.now(),
-        )
-        .order_by(
-            candidate.priority.desc(),
-            func.coalesce(load.c.jobs, 0),
-            candidate.created_at,
-            candidate.id,
-        )
-        .limit(1)
-        .with_for_update(of=candidate, skip_locked=True)
-        .scalar_subquery()
-    )
-    job = session.scalar(
-        update(Job)
-        .where(Job.id == best)
-        .values(
-            status=JobStatus.RUNNING,
-            attempt=Job.attempt + 1,
-            token=token,
-            worker=worker,
-            started_at=func.coalesce(Job.started_at, func.now()),
-            lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
-        )
-        .returning(Job)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    if job is None:
-        return None
-    session.add(Attempt(job_id=job.id, number=job.attempt, token=token, worker=worker))
-    record(session, job, EventKind.CLAIMED)
-    return job
 
 
 def heartbeat(session: Session, claim: Claim, *, lease_seconds: float) -> Answer:
@@ -323,9 +181,3 @@ def _settle(
         target, error = JobStatus.CANCELLED, None
     move(session, job, target, outcome=outcome, error=error, reason=reason)
     return target
-
-
-def _reference(upload: Upload) -> UploadRef:
-    return UploadRef(
-        key=upload.object_key, bytes=upload.bytes, sha256=upload.sha256, filename=upload.filename
-    )

@@ -1,0 +1,17 @@
+"""Which jobs a worker of this version may claim now: said once, for claims and for wake-ups."""
+
+from ladder_schema.config import SCHEMA_VERSION
+from ladder_schema.jobs import JobStatus
+
+
+def claimable(queue: str) -> str:
+    """SQL condition on ``jobs``.
+
+    Args:
+        queue: SQL expression for the queue's name; it is not quoted.
+    """
+    # Literals: Postgres must see the status to use the index of the queued jobs in a prepared statement.
+    return (
+        f"jobs.status = '{JobStatus.QUEUED}' AND jobs.queue = {queue} "
+        f"AND jobs.config_version = {SCHEMA_VERSION} AND jobs.not_before <= now()"
+    )

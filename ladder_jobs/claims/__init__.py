@@ -1,0 +1,38 @@
+"""How a worker takes a job, keeps it, and gives it up.
+
+Postgres owns the job. A claim is a lease: it ends unless a heartbeat renews it, and every write the worker
+makes names the claim's token, so a worker whose lease went to another can change nothing any more.
+
+These functions take a session and do not commit; ``with sessions.begin() as session:`` around them does.
+"""
+
+from ladder_jobs.claims.holding import (
+    Answer,
+    LeaseLost,
+    StoredArtifact,
+    heartbeat,
+    record_progress,
+    release,
+    settle_cancelled,
+    settle_failed,
+    settle_succeeded,
+)
+from ladder_jobs.claims.taking import Claim, UploadRef, claim_job
+from ladder_jobs.sweeps import SweepResult, sweep
+
+__all__ = [
+    "Answer",
+    "Claim",
+    "LeaseLost",
+    "StoredArtifact",
+    "SweepResult",
+    "UploadRef",
+    "claim_job",
+    "heartbeat",
+    "record_progress",
+    "release",
+    "settle_cancelled",
+    "settle_failed",
+    "settle_succeeded",
+    "sweep",
+]

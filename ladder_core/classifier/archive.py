@@ -166,6 +166,8 @@ def _load_error(error: Exception) -> ModelError:
             "torch.jit.optimize_for_inference, which PyTorch saves but cannot read; save the module before "
             "that call",
         )
+    # PyTorch quotes the file's own bytes.
+    reason = "".join(char if char.isprintable() else "?" for char in reason[: _SUMMARY_LENGTH + 1])
     if len(reason) > _SUMMARY_LENGTH:
         reason = reason[:_SUMMARY_LENGTH] + " ..."
     return _unreadable(f"PyTorch {torch.__version__} cannot load the model file: {reason}")

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from ladder_core.classifier import load_classifier
 from ladder_core.errors import HardeningError
+from tests.hostile.base import harmless, harmless_export
 
 _SECONDS, _MAX_BYTES = 20, 3 << 30
 
@@ -37,6 +39,12 @@ def outcome(path: Path) -> str:
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    # Half of PyTorch is imported by the first load of a kind: once here, not in each process.
+    with tempfile.TemporaryDirectory() as name:
+        for seed in (harmless(), harmless_export()):
+            path = Path(name, "seed")
+            path.write_bytes(seed)
+            load_classifier(path)
     for line in sys.stdin:
         reading, writing = os.pipe()
         if (child := os.fork()) == 0:

@@ -27,7 +27,6 @@ from tests.hostile.base import harmless, harmless_export, rewrite
 # Hundreds by default; LADDER_FUZZ_EXAMPLES=5000 for thousands.
 EXAMPLES = int(os.environ.get("LADDER_FUZZ_EXAMPLES", "100"))
 SECONDS = 20.0
-LOADING_SERVER = Path(__file__).with_name("loading_server.py")
 FUZZ = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -113,7 +112,10 @@ def test_mutated_entries(kind, upload, data):
 def load() -> Iterator[Callable[[Path], str]]:
     """How loading a file ends, in a process of its own."""
     with subprocess.Popen(
-        [sys.executable, str(LOADING_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.ladder_core.harm.loading_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
 
         def ask(path: Path) -> str:

@@ -4,6 +4,7 @@ The commit that removes the rows writes down what they named, and what is writte
 has deleted it. So a crash between the two loses nothing, and whoever deletes twice does no harm.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select
@@ -50,9 +51,15 @@ def delete_job(session: Session, owner_id: UUID, job_id: UUID) -> bool:
         .returning(Upload.object_key)
         .execution_options(synchronize_session=False)
     ).all()
-    doomed = [{"object_key": key} for key in (job_prefix(job_id), *keys)]
-    session.execute(insert(Deletion).values(doomed).on_conflict_do_nothing())
+    write_down(session, [job_prefix(job_id), *keys])
     return True
+
+
+def write_down(session: Session, keys: Sequence[str]) -> None:
+    """Have objects deleted once the transaction is committed; a key with a slash at its end is a prefix."""
+    if keys:
+        doomed = [{"object_key": key} for key in keys]
+        session.execute(insert(Deletion).values(doomed).on_conflict_do_nothing())
 
 
 def delete_objects(session: Session, store: ObjectStore, *, limit: int) -> int:

@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from ladder_jobs.states import LEASED_STATUSES, EventKind, Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import FINAL_STATUSES, ArtifactName, JobStatus, Stage
+from ladder_schema.protocol import CheckpointName
 
 
 def _words(words: type[enum.Enum], *, closed: bool = False) -> Enum:
@@ -68,6 +69,7 @@ class Base(DeclarativeBase):
         Stage: _words(Stage),
         ErrorCode: _words(ErrorCode),
         ArtifactName: _words(ArtifactName),
+        CheckpointName: _words(CheckpointName),
         EventKind: _words(EventKind),
         Outcome: _words(Outcome),
     }
@@ -246,6 +248,21 @@ class Artifact(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     media_type: Mapped[str]
+
+
+class Checkpoint(Base):
+    """What a later attempt goes on from; gone once the job has ended."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (CheckConstraint("bytes > 0", name="size"),)
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[CheckpointName] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(doc="Which attempt left it.")
+    object_key: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    stored_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
 
 class Deletion(Base):

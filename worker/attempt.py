@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -17,6 +18,7 @@ from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
+from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
 from worker.endings import (
     Cause,
     Died,
@@ -36,7 +38,7 @@ from worker.sandbox import Confinement
 from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
-from worker.transfer import download, store_file
+from worker.transfer import Check, download, store_file
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -101,20 +103,40 @@ class Attempt:
         try:
             self._fetch(self._claim.model, workspace, "model", lease)
             self._fetch(self._claim.dataset, workspace, "dataset", lease)
+            kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
+            resume_from = fetch_checkpoints(self._tools.store, kept, workspace, self._check(lease))
         except InputLost as loss:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
             return Dropped(interruption.cause)
-        start = Start(
+        settings = self._settings
+        with CheckpointKeeper(
+            self._tools.sessions,
+            self._tools.store,
+            self._claim,
+            workspace,
+            check=lease.check,
+            max_bytes=settings.max_result_bytes,
+        ) as keeper:
+            child = self._start_child(workspace)
+            log.info("child_started", pid=child.pid)
+            supervisor = Supervisor(
+                child, lease, self._tools.shutdown, settings, workspace.output, keeper.note
+            )
+            ending = supervisor.run(self._order(workspace, resume_from))
+            keeper.close(wanted=_goes_on(ending))
+        return ending
+
+    def _order(self, workspace: Workspace, resume_from: Path | None) -> Start:
+        return Start(
             model=workspace.inputs / "model",
             dataset=workspace.inputs / "dataset",
             work_dir=workspace.output,
             device=self._tools.device,
             config=self._claim.config,
+            resume_from=resume_from,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
         )
-        child = self._start_child(workspace)
-        log.info("child_started", pid=child.pid)
-        return Supervisor(child, lease, self._tools.shutdown, self._settings, workspace.output).run(start)
 
     def _start_child(self, workspace: Workspace) -> ChildProcess:
         identity = self._tools.identity
@@ -136,14 +158,19 @@ class Attempt:
         )
 
     def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:
+        path = workspace.inputs / name
+        download(self._tools.store, upload, path, self._check(lease))
+        workspace.hand_over(path)
+
+    def _check(self, lease: Lease) -> Check:
+        """What breaks off a transfer that nobody waits for any more."""
+
         def check() -> None:
             lease.check()
             if self._tools.shutdown.is_set():
                 raise Interrupted(Cause.SHUTDOWN)
 
-        path = workspace.inputs / name
-        download(self._tools.store, upload, path, check)
-        workspace.hand_over(path)
+        return check
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -234,3 +261,8 @@ class Attempt:
                 self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
+
+
+def _goes_on(ending: Ending) -> bool:
+    """Whether another attempt follows."""
+    return isinstance(ending, Died) or ending == Dropped(Cause.SHUTDOWN)

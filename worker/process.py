@@ -13,23 +13,11 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from ladder_schema.protocol import (
-    FROM_CHILD,
-    MAX_LINE_BYTES,
-    Done,
-    Failed,
-    Hello,
-    Progress,
-    Start,
-    Stop,
-    Stopped,
-)
+from ladder_schema.protocol import FROM_CHILD, MAX_LINE_BYTES, Message, Start, Stop
 from worker.endings import ProtocolViolation
 from worker.environment import child_environment
 from worker.identity import Identity, start_as
 from worker.lines import LineBuffer
-
-Message = Hello | Progress | Done | Failed | Stopped
 
 # Isolated mode: neither the current directory nor any PYTHON* variable decides what is imported.
 CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")

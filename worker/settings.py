@@ -17,13 +17,21 @@ class WorkerSettings(Settings):
 
     stop_grace_seconds: PositiveFloat = Field(
         2.0,
-        description="How long a running job may take to stop when asked, before its process gets SIGTERM.",
+        description="How long a cancelled job may take to stop, before its process gets SIGTERM.",
+    )
+    shutdown_grace_seconds: PositiveFloat = Field(
+        15.0,
+        description="How long a running job may take to leave a checkpoint and stop when its worker is told "
+        "to, before its process gets SIGTERM.",
     )
     term_grace_seconds: PositiveFloat = Field(
         1.0, description="How long after SIGTERM a job's processes get SIGKILL."
     )
     retry_seconds: NonNegativeFloat = Field(
         5.0, description="Pause after an attempt that failed for want of the database or the object store."
+    )
+    checkpoint_seconds: PositiveFloat = Field(
+        30.0, description="How often a training leaves a checkpoint for another attempt to go on from."
     )
     max_attempts: Annotated[int, Field(ge=1)] = Field(
         25, description="Attempts after which an outage of a worker's disk or object store fails the job."

@@ -4,6 +4,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -11,11 +12,22 @@ import structlog
 from ladder_jobs.claims import Answer
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
-from ladder_schema.protocol import Done, Failed, Hello, Progress, Start, Stop, Stopped
+from ladder_schema.protocol import (
+    Checkpoint,
+    CheckpointName,
+    Done,
+    Failed,
+    Hello,
+    Message,
+    Progress,
+    Start,
+    Stop,
+    Stopped,
+)
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
 from worker.limits import Limits
-from worker.process import ChildProcess, Message
+from worker.process import ChildProcess
 from worker.settings import WorkerSettings
 from worker.text import last_words, printable
 
@@ -50,11 +62,13 @@ class Supervisor:
         shutdown: threading.Event,
         settings: WorkerSettings,
         output: Path,
+        on_checkpoint: Callable[[CheckpointName], None],
     ) -> None:
         self._child = child
         self._lease = lease
         self._shutdown = shutdown
         self._settings = settings
+        self._on_checkpoint = on_checkpoint
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
         self._limits = Limits(settings, child.pid, output)
@@ -106,6 +120,8 @@ class Supervisor:
                 self._stage = stage
                 self._limits.note_progress()
                 self._lease.report(stage, progress)
+            case Checkpoint(name=name):
+                self._on_checkpoint(name)
             case Stopped() if self._cause is None:
                 raise ProtocolViolation("it stopped without being asked")
             case Failed(code=code) if code in _NOT_THE_CHILDS:
@@ -125,9 +141,14 @@ class Supervisor:
     def _ask_to_stop(self, cause: Cause) -> None:
         if self._cause is None:
             self._child.send(Stop())
-            self._term_at = time.monotonic() + self._settings.stop_grace_seconds
-            self._kill_at = self._term_at + self._settings.term_grace_seconds
+        if self._cause is cause:
+            return
         self._cause = cause
+        # Who cancels is waiting; who stops a worker wants the work kept.
+        is_cancel = cause is Cause.CANCEL
+        grace = self._settings.stop_grace_seconds if is_cancel else self._settings.shutdown_grace_seconds
+        self._term_at = min(self._term_at, time.monotonic() + grace)
+        self._kill_at = min(self._kill_at, self._term_at + self._settings.term_grace_seconds)
 
     def _escalate(self) -> None:
         now = time.monotonic()

@@ -23,9 +23,10 @@ class Workspace:
     ```
     <root>.lock       held by the worker whose attempt this is
     <root>/           0700, or 0710 and the child's group where the child is another user
-      inputs/         the uploads, which the child may read
+      inputs/         the uploads and earlier checkpoints, which the child may read
       output/         0700, the child's: its current directory, HOME and TMPDIR
       results/        0700, the worker's: what was taken from output/
+      checkpoints/    0700, the worker's: likewise, on their way to the store
       child.log       what the child wrote to its standard error
     ```
     """
@@ -35,6 +36,7 @@ class Workspace:
         self.inputs = root / "inputs"
         self.output = root / "output"
         self.results = root / "results"
+        self.checkpoints = root / "checkpoints"
         self.log = root / "child.log"
         self._identity = identity
         self._leaving = ExitStack()
@@ -46,12 +48,11 @@ class Workspace:
         with ExitStack() as undo:
             undo.callback(os.close, _take_lock(self.root))
             undo.callback(_remove, self.root)
-            for directory in (self.root, self.inputs, self.output, self.results):
+            for directory in (self.root, self.inputs, self.output, self.results, self.checkpoints):
                 directory.mkdir(mode=0o700)
+            for directory in (job_dir.parent, job_dir, self.root, self.inputs):
+                self._open_to_child(directory)
             if self._identity is not None:
-                for directory in (job_dir.parent, job_dir, self.root, self.inputs):
-                    os.chown(directory, os.geteuid(), self._identity.gid)
-                    directory.chmod(0o710)
                 os.chown(self.output, self._identity.uid, self._identity.gid)
             self._leaving = undo.pop_all()
         return self
@@ -60,6 +61,16 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.close()
+
+    def share(self, directory: Path) -> None:
+        """Make a directory that the child may pass."""
+        directory.mkdir(mode=0o700)
+        self._open_to_child(directory)
+
+    def _open_to_child(self, directory: Path) -> None:
+        if self._identity is not None:
+            os.chown(directory, os.geteuid(), self._identity.gid)
+            directory.chmod(0o710)
 
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""

@@ -85,7 +85,7 @@ def nest_deeply() -> None:
 
 def main() -> None:
     confine(Confinement.from_argument(sys.argv[3]))
-    say(type="hello", version=1)
+    say(type="hello", version=2)
     sys.stdin.readline()
     say(type="progress", stage="validate", progress=0.1)
     try:

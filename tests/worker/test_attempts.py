@@ -86,7 +86,7 @@ def test_the_child_says_why_the_job_failed(bench):
         ("speak_after_the_end", "a message after the last one"),
         ("blame_the_worker", "it blames worker_lost"),
         ("leave_nothing", "model.pt is missing"),
-        ("leave_symlink", "model.pt is missing or no file"),
+        ("leave_symlink", "model.pt is no file"),
         ("leave_other_report", "report.json describes another job"),
         ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),

@@ -59,11 +59,15 @@ def ping(session: Session) -> None:
     session.execute(select(1))
 
 
-def migrate(database_url: str) -> None:
+def migrate(database_url: str, *, revision: str = "head") -> None:
     """Bring the tables to this version's form; several processes may do so at once, and one does the work.
 
     Jobs may run meanwhile. A change that waits for a table makes everyone behind it wait, too, so it waits
     shorter than a lease lasts, gives up, lets the others pass, and tries again.
+
+    Args:
+        database_url: As for `connect`.
+        revision: How far; by default all the way.
 
     Raises:
         sqlalchemy.exc.OperationalError: Other transactions never let a table go.
@@ -72,7 +76,7 @@ def migrate(database_url: str) -> None:
     try:
         for tries_left in reversed(range(_MIGRATION_TRIES)):
             try:
-                _upgrade(engine)
+                _upgrade(engine, revision)
             except OperationalError as error:
                 if not (isinstance(error.orig, LockNotAvailable) and tries_left):
                     raise
@@ -82,7 +86,7 @@ def migrate(database_url: str) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, revision: str) -> None:
     with engine.begin() as connection, as_file(files("migrations")) as scripts:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         # After the line above, which may well wait for another process that migrates.
@@ -90,4 +94,4 @@ def _upgrade(engine: Engine) -> None:
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name="fk_checkpoints_job_id_jobs", ondelete="CASCADE"
         ),
-        sa.CheckConstraint("bytes > 0", name="ck_checkpoints_size"),
+        sa.CheckConstraint("bytes > 0", name="size"),
     )
 
 

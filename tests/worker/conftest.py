@@ -216,6 +216,7 @@ def bench(settings: Settings, engine: Engine, tmp_path: Path) -> Bench:
         "heartbeat_seconds": 0.1,
         "sweep_seconds": 0.2,
         "stop_grace_seconds": 0.5,
+        "shutdown_grace_seconds": 0.5,
         "term_grace_seconds": 0.3,
         "retry_seconds": 0.1,
     }

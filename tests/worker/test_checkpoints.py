@@ -46,7 +46,7 @@ def test_each_attempt_finds_what_the_earlier_ones_left(bench):
 
 def test_a_stopped_worker_leaves_the_latest_checkpoint(bench):
     job_id = bench.submit()
-    with bench.running("save_when_stopped"):
+    with bench.running("save_when_stopped", shutdown_grace_seconds=10.0):
         bench.wait_until(lambda: left(bench, job_id))
         bench.shutdown.set()
     assert bench.job(job_id).status is JobStatus.QUEUED
@@ -69,7 +69,7 @@ def test_a_job_that_has_ended_keeps_none(bench):
 
 def test_a_cancelled_job_keeps_none(bench):
     job_id = bench.submit()
-    with bench.running("save_when_stopped"):
+    with bench.running("save_when_stopped", shutdown_grace_seconds=10.0):
         bench.wait_until(lambda: left(bench, job_id))
         bench.cancel(job_id)
     assert bench.job(job_id).status is JobStatus.CANCELLED
@@ -80,7 +80,7 @@ def test_a_cancelled_job_keeps_none(bench):
 @pytest.mark.parametrize("damage", ["deleted", "replaced"])
 def test_a_checkpoint_that_is_lost_is_worked_out_again(bench, tmp_path, damage):
     job_id = bench.submit()
-    with bench.running("save_when_stopped"):
+    with bench.running("save_when_stopped", shutdown_grace_seconds=10.0):
         bench.wait_until(lambda: left(bench, job_id))
         bench.shutdown.set()
     key = left(bench, job_id)["retrain"].object_key

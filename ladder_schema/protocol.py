@@ -27,6 +27,17 @@ class ResultFile(StrEnum):
     REPORT = "report.json"
 
 
+class CheckpointName(StrEnum):
+    """Names of what a child keeps for another attempt: stage outputs, and trainings under way."""
+
+    LATENTS = "latents"
+    BOUNDARY = "boundary"
+    GENERATOR = "generator"
+    EXAMPLES = "examples"
+    RETRAIN = "retrain"
+    EVALUATE = "evaluate"
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -25,6 +25,7 @@ from worker.endings import (
     Finished,
     InputLost,
     Interrupted,
+    OutOfTime,
     ProtocolViolation,
     Refused,
 )
@@ -32,6 +33,7 @@ from worker.identity import Identity
 from worker.lease import Lease
 from worker.process import ChildProcess
 from worker.results import Result, collect
+from worker.runtime import Runtime
 from worker.sandbox import Confinement
 from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
@@ -66,6 +68,7 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
+        self._runtime = Runtime.of(claim, self._settings)
         self._lease = Lease(tools.sessions, claim, self._settings)
         self._is_unsure = False
 
@@ -105,6 +108,8 @@ class Attempt:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
             return Dropped(interruption.cause)
+        except OutOfTime:
+            return Refused(self._runtime.as_job_error(None))
         start = Start(
             model=workspace.inputs / "model",
             dataset=workspace.inputs / "dataset",
@@ -114,7 +119,10 @@ class Attempt:
         )
         child = self._start_child(workspace)
         log.info("child_started", pid=child.pid)
-        return Supervisor(child, lease, self._tools.shutdown, self._settings, workspace.output).run(start)
+        supervisor = Supervisor(
+            child, lease, self._tools.shutdown, self._settings, self._runtime, workspace.output
+        )
+        return supervisor.run(start)
 
     def _start_child(self, workspace: Workspace) -> ChildProcess:
         identity = self._tools.identity
@@ -140,6 +148,8 @@ class Attempt:
             lease.check()
             if self._tools.shutdown.is_set():
                 raise Interrupted(Cause.SHUTDOWN)
+            if self._runtime.is_over:
+                raise OutOfTime
 
         path = workspace.inputs / name
         download(self._tools.store, upload, path, check)

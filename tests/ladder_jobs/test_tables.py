@@ -1,5 +1,7 @@
 """The tables: the migration makes what the code believes in, and no row can lie about its state."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -13,10 +15,12 @@ from sqlalchemy import inspect, text, update
 from sqlalchemy.exc import IntegrityError
 
 import migrations
+from ladder_jobs.claims import Answer, Claim, heartbeat, settle_failed
 from ladder_jobs.database import connect, migrate
 from ladder_jobs.states import EVENT_OF, TRANSITIONS, IllegalTransitionError, check
 from ladder_jobs.tables import Attempt, Base, Job
-from ladder_schema.jobs import FINAL_STATUSES, JobStatus
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import FINAL_STATUSES, JobError, JobStatus
 
 
 def test_the_migrations_make_the_tables_of_the_code(database_url):
@@ -78,6 +82,40 @@ def test_a_migration_lets_others_pass_and_tries_again(database_url):
         assert connection.scalar(text("SELECT count(*) FROM busy.deletions")) == 0
         connection.execute(text("DROP SCHEMA busy CASCADE"))
     engine.dispose()
+
+
+def test_workers_go_on_while_the_tables_are_migrated(database_url, jobs, alice):
+    """Four claim and renew leases all through it: each job is claimed once, no lease lost, nobody waits."""
+    queued = {jobs.queue(alice) for _ in range(120)}
+    go_back(database_url, "0002")
+    started, migrated = threading.Barrier(5), threading.Event()
+
+    def work(worker: str) -> tuple[list[Claim], float]:
+        claims, longest = [], 0.0
+        started.wait()
+        while not migrated.is_set() or len(claims) < 30:
+            began = time.monotonic()
+            if len(claims) < 30:
+                claims.append(jobs.claimed(worker=worker))
+            answers = {jobs.do(heartbeat, claim, lease_seconds=60) for claim in claims[-3:]}
+            assert answers == {Answer.GO_ON}
+            longest = max(longest, time.monotonic() - began)
+        return claims, longest
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work, f"w{number}") for number in range(4)]
+        try:
+            started.wait()
+            migrate(database_url)
+        finally:
+            migrated.set()
+        worked = [worker.result(timeout=60) for worker in workers]
+    claims = [claim for taken, _ in worked for claim in taken]
+    assert len(claims) == 120
+    assert {claim.job_id for claim in claims} == queued
+    assert max(longest for _, longest in worked) < 5, "a third of a lease"
+    error = JobError(code=ErrorCode.INTERNAL, message="Over.", stage=None)
+    assert {jobs.do(settle_failed, claim, error) for claim in claims} == {JobStatus.FAILED}
 
 
 @pytest.mark.parametrize(

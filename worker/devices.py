@@ -19,6 +19,7 @@ _QUESTION = (
     "print(json.dumps([torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]))"
 )
 _SECONDS = 120.0
+_DEV = Path("/dev")
 _REMEDY = (
     "Is this torch built for CUDA (`python -c 'import torch; print(torch.version.cuda)'`), does the driver "
     "work (`nvidia-smi`), does the container have the GPU (docker-compose.gpu.yml), and does "
@@ -64,8 +65,7 @@ def choose_device(wanted: str, *, queue: str) -> str:
 
 def _visible_gpus() -> tuple[list[str], str]:
     """Names of the GPUs that children would see, or none and why."""
-    nodes = (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg"))
-    if not nodes:
+    if not (any(_DEV.glob("nvidia[0-9]*")) or (_DEV / "dxg").exists()):
         return [], "there is no device node of a GPU (/dev/nvidia0)"
     with tempfile.TemporaryDirectory(prefix="ladder-device-") as directory:
         try:
@@ -82,5 +82,9 @@ def _visible_gpus() -> tuple[list[str], str]:
     if process.returncode != 0:
         words = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return [], f"torch failed when it was asked: {words or f'exit code {process.returncode}'}"
-    names: list[str] = json.loads(process.stdout.decode().splitlines()[-1])
-    return names, "torch sees none"
+    try:
+        names: list[str] = json.loads(process.stdout.decode().splitlines()[-1])
+    except (ValueError, IndexError):
+        return [], "torch did not answer when it was asked"
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+    return names, f"torch sees none, with CUDA_VISIBLE_DEVICES {allowed}"

@@ -1,12 +1,16 @@
 """Connections to Postgres, and the migrations that bring its tables up to date."""
 
+import select as polling
 from importlib.resources import as_file, files
+from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Engine, create_engine, make_url, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, create_engine, event, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 # Any constant does, as long as nothing else in the same database takes it.
@@ -34,15 +38,32 @@ def connect(database_url: str) -> Engine:
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     options = f"{url.query.get('options', '')} -c timezone=UTC"
-    return create_engine(
+    engine = create_engine(
         url,
-        pool_pre_ping=True,
         pool_size=10,
         max_overflow=30,
         pool_timeout=5,
         hide_parameters=True,  # errors are logged; what users sent is not
         connect_args={**_CONNECT_ARGS, "options": options},
     )
+    event.listen(engine, "checkout", _refuse_if_closed)
+    return engine
+
+
+def _refuse_if_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed, as a restart does with all of them.
+
+    An idle server says nothing, so anything to read is its farewell. To look costs nothing, where the pool's
+    own ping is three round trips: as many as a claim itself.
+
+    Raises:
+        sqlalchemy.exc.DisconnectionError: To the pool, which connects anew.
+    """
+    descriptor = cast("psycopg.Connection[object]", connection).fileno()
+    watch = polling.poll()
+    watch.register(descriptor, polling.POLLIN)
+    if watch.poll(0):
+        raise DisconnectionError("the server has closed the connection")
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
@@ -59,15 +80,11 @@ def ping(session: Session) -> None:
     session.execute(select(1))
 
 
-def migrate(database_url: str, *, revision: str = "head") -> None:
+def migrate(database_url: str) -> None:
     """Bring the tables to this version's form; several processes may do so at once, and one does the work.
 
     Jobs may run meanwhile. A change that waits for a table makes everyone behind it wait, too, so it waits
     shorter than a lease lasts, gives up, lets the others pass, and tries again.
-
-    Args:
-        database_url: As for `connect`.
-        revision: How far; by default all the way.
 
     Raises:
         sqlalchemy.exc.OperationalError: Other transactions never let a table go.
@@ -76,7 +93,7 @@ def migrate(database_url: str, *, revision: str = "head") -> None:
     try:
         for tries_left in reversed(range(_MIGRATION_TRIES)):
             try:
-                _upgrade(engine, revision)
+                _upgrade(engine)
             except OperationalError as error:
                 if not (isinstance(error.orig, LockNotAvailable) and tries_left):
                     raise
@@ -86,7 +103,7 @@ def migrate(database_url: str, *, revision: str = "head") -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine, revision: str) -> None:
+def _upgrade(engine: Engine) -> None:
     with engine.begin() as connection, as_file(files("migrations")) as scripts:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         # After the line above, which may well wait for another process that migrates.
@@ -94,4 +111,4 @@ def _upgrade(engine: Engine, revision: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(config, "head")

@@ -27,6 +27,7 @@ from worker.endings import (
     Finished,
     InputLost,
     Interrupted,
+    OutOfTime,
     ProtocolViolation,
     Refused,
 )
@@ -34,6 +35,7 @@ from worker.identity import Identity
 from worker.lease import Lease
 from worker.process import ChildProcess
 from worker.results import Result, collect
+from worker.runtime import Runtime
 from worker.sandbox import Confinement
 from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
@@ -68,6 +70,7 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
+        self._runtime = Runtime.of(claim, self._settings)
         self._lease = Lease(tools.sessions, claim, self._settings)
         self._is_unsure = False
 
@@ -109,6 +112,8 @@ class Attempt:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
             return Dropped(interruption.cause)
+        except OutOfTime:
+            return Refused(self._runtime.as_job_error(None))
         settings = self._settings
         with CheckpointKeeper(
             self._tools.sessions,
@@ -121,7 +126,13 @@ class Attempt:
             child = self._start_child(workspace)
             log.info("child_started", pid=child.pid)
             supervisor = Supervisor(
-                child, lease, self._tools.shutdown, settings, workspace.output, keeper.note
+                child,
+                lease,
+                self._tools.shutdown,
+                settings,
+                self._runtime,
+                workspace.output,
+                on_checkpoint=keeper.note,
             )
             ending = supervisor.run(self._order(workspace, resume_from))
             keeper.close(wanted=_goes_on(ending))
@@ -169,6 +180,8 @@ class Attempt:
             lease.check()
             if self._tools.shutdown.is_set():
                 raise Interrupted(Cause.SHUTDOWN)
+            if self._runtime.is_over:
+                raise OutOfTime
 
         return check
 

@@ -63,6 +63,10 @@ class Interrupted(Exception):  # noqa: N818 - not an error
         self.cause = cause
 
 
+class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
+    """The job has run as long as it may, and its child was not even started."""
+
+
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
     """The child said or left behind something it must not."""
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ladder_schema.errors import ErrorCode
+from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 
 # Walking a directory costs more than reading one file of /proc.
@@ -19,13 +20,14 @@ class Limits:
     A child is one process: its sandbox lets it start threads only. So its own memory is all of its memory.
     """
 
-    def __init__(self, settings: WorkerSettings, pid: int, output: Path) -> None:
-        """Take the settings, the child, and the directory it writes to."""
+    def __init__(self, settings: WorkerSettings, runtime: Runtime, pid: int, output: Path) -> None:
+        """Take the settings, the job's time, the child, and the directory it writes to."""
         self._settings = settings
         self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
+        self._runtime = runtime
         self._pid = pid
         self._output = output
-        self._started = self._progressed = time.monotonic()
+        self._progressed = time.monotonic()
         self._disk_at = 0.0
 
     def note_progress(self) -> None:
@@ -35,9 +37,8 @@ class Limits:
     def exceeded(self) -> tuple[ErrorCode, str] | None:
         """The first limit that is exceeded, and a sentence about it."""
         settings, now = self._settings, time.monotonic()
-        if now - self._started > settings.job_max_seconds:
-            message = f"The job ran longer than the {settings.job_max_seconds:.0f} s one attempt may take."
-            return ErrorCode.TIME_LIMIT, message
+        if self._runtime.is_over:
+            return ErrorCode.TIME_LIMIT, self._runtime.as_job_error(None).message
         if now - self._progressed > settings.job_idle_seconds:
             message = f"The job made no progress for {settings.job_idle_seconds:.0f} s."
             return ErrorCode.IDLE_LIMIT, message

@@ -12,6 +12,7 @@ from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker.attempt import Tools
+from worker.devices import choose_device
 from worker.identity import child_identity
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
@@ -30,9 +31,15 @@ def serve(
     Args:
         settings: The worker's settings.
         queue: Which queue of jobs to serve.
-        device: Torch device of the children; `auto` leaves the choice to them.
+        device: Torch device of the children; `auto` takes a GPU if there is one.
         child_command: How to start a child.
+
+    Raises:
+        worker.devices.NoDeviceError: There is no such device.
+        worker.identity.NoChildIdentityError: There is no user to run children as.
+        worker.sandbox.proof.SandboxError: A wall is missing.
     """
+    device = choose_device(device, queue=queue)
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
     if removed := remove_abandoned(settings.work_dir):

@@ -15,6 +15,9 @@ _NO_ID = (1 << 32) - 1  # tells the kernel to leave the id as it is
 class WorkerSettings(Settings):
     """Limits and grace times of the processes that run jobs."""
 
+    collect_seconds: PositiveFloat = Field(
+        3600.0, description="How often housekeeping looks for objects that no job names."
+    )
     stop_grace_seconds: PositiveFloat = Field(
         2.0,
         description="How long a cancelled job may take to stop, before its process gets SIGTERM.",

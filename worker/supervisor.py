@@ -28,6 +28,7 @@ from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViola
 from worker.lease import Lease
 from worker.limits import Limits
 from worker.process import ChildProcess
+from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 from worker.text import last_words, printable
 
@@ -61,6 +62,7 @@ class Supervisor:
         lease: Lease,
         shutdown: threading.Event,
         settings: WorkerSettings,
+        runtime: Runtime,
         output: Path,
         on_checkpoint: Callable[[CheckpointName], None],
     ) -> None:
@@ -71,7 +73,7 @@ class Supervisor:
         self._on_checkpoint = on_checkpoint
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._limits = Limits(settings, child.pid, output)
+        self._limits = Limits(settings, runtime, child.pid, output)
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None

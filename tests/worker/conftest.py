@@ -52,6 +52,11 @@ class Bench:
     identity: Identity | None = None
 
     @staticmethod
+    def script(*words: str) -> tuple[str, ...]:
+        """Command of a child that behaves like the first word; the others tell it how."""
+        return (sys.executable, "-I", str(SCRIPTED_CHILD), *words)
+
+    @staticmethod
     def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait for a condition, or fail."""
         deadline = time.monotonic() + seconds

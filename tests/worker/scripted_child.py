@@ -111,6 +111,19 @@ def sleep_until_told() -> None:
     say({"type": "stopped"})
 
 
+def stay_in_stage() -> None:
+    """Work for ever at the stage named by the next word; stop when asked, unless the word after is `deaf`."""
+    stage, hearing = sys.argv[2:4]
+    if hearing == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    greet()
+    progress(stage, 0.5)
+    while hearing == "deaf":
+        signal.pause()
+    assert hear() == {"type": "stop"}
+    say({"type": "stopped"})
+
+
 def ignore_everything() -> None:
     """Work for ever, whatever is asked."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

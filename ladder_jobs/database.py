@@ -7,7 +7,7 @@ from typing import cast
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, OperationalError
@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 # Any constant does, as long as nothing else in the same database takes it.
 _MIGRATION_LOCK = 0x1ADDE2
-_LOCK_TIMEOUT_SECONDS = 2
-_MIGRATION_TRIES = 30
+# Shorter than the second after which Postgres looks for deadlocks: a claim that reads a table before it
+# writes to it and a migration that waits in between block each other, and the migration is to give up.
+_LOCK_TIMEOUT_SECONDS = 0.5
+_MIGRATION_TRIES = 120
 
 # A cut network must not leave a worker waiting beyond its lease: a dead peer is noticed within seconds.
 _CONNECT_ARGS = {
@@ -95,7 +97,7 @@ def migrate(database_url: str) -> None:
             try:
                 _upgrade(engine)
             except OperationalError as error:
-                if not (isinstance(error.orig, LockNotAvailable) and tries_left):
+                if not (isinstance(error.orig, LockNotAvailable | DeadlockDetected) and tries_left):
                     raise
             else:
                 return

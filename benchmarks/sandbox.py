@@ -53,6 +53,7 @@ def run(where: str, directory: Path) -> tuple[float, float]:
         readable=(str(directory),),
         max_file_bytes=1 << 30,
         max_cpu_seconds=3600,
+        parent=os.getpid(),
         own_user=False,
         gpu=False,
         strict=True,

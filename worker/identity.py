@@ -1,28 +1,18 @@
 """Who the processes that hold a model run as."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from worker import launcher
 from worker.environment import child_environment
-from worker.settings import WorkerSettings
-
-log = structlog.get_logger(__name__)
 
 # Enough to prove that the interpreter, its standard library and our own packages can be read.
 _PROBE = (sys.executable, "-I", "-c", "import encodings, json, pydantic, worker.child")
 _PROBE_SECONDS = 60.0
 _LAUNCHER = (sys.executable, "-I", "-S", str(Path(launcher.__file__).resolve()))
-
-
-class NoChildIdentityError(Exception):
-    """Children would have to run as root, which nobody has allowed."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +76,11 @@ def start_as(
     )
 
 
-def child_identity(settings: WorkerSettings) -> Identity | None:
-    """Choose the identity of children: another than the worker's where the worker is root.
-
-    Returns:
-        The identity to change to, or None where children stay what the worker is: because it is no root, or
-        because the settings allow children of root and no other user can run Python here.
-
-    Raises:
-        NoChildIdentityError: The worker is root, its children would be too, and the settings do not allow it.
-    """
-    if os.geteuid() != 0:
-        return None
-    for must_unveil in (False, True):
-        identity = Identity(settings.child_uid, settings.child_gid, must_unveil=must_unveil)
-        if _can_run_python(identity):
-            return identity
-    reason = f"uid {settings.child_uid} cannot run {sys.executable}"
-    if not settings.allow_root_children:
-        raise NoChildIdentityError(
-            f"uploaded models would run as root: {reason}. Install Python where every user can read it, "
-            "or run the worker as an ordinary user; LADDER_ALLOW_ROOT_CHILDREN=true accepts it."
-        )
-    log.warning("children_run_as_root", reason=reason)
+def must_unveil(uid: int) -> bool | None:
+    """Whether a user needs the launcher to reach Python here; None where they cannot even so."""
+    for needed in (False, True):
+        if _can_run_python(Identity(uid, uid, must_unveil=needed)):
+            return needed
     return None
 
 

@@ -24,10 +24,12 @@ from ladder_schema.protocol import (
     Stop,
     Stopped,
 )
+from worker.cgroups import Cgroup
 from worker.endings import ProtocolViolation
 from worker.environment import child_environment
 from worker.identity import Identity, start_as
 from worker.lines import LineBuffer
+from worker.usage import family
 
 Message = Hello | Progress | Done | Failed | Stopped
 
@@ -53,6 +55,7 @@ class ChildProcess:
         log: Path,
         max_log_bytes: int,
         identity: Identity | None,
+        cgroup: Cgroup | None = None,
     ) -> None:
         self._process = start_as(
             identity,
@@ -65,6 +68,8 @@ class ChildProcess:
             env=child_environment(work_dir),
         )
         self.pid = self._process.pid
+        self.cgroup = cgroup
+        self._enter_cgroup()
         self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._stdin.fileno(), False)
         os.set_blocking(self._stdout.fileno(), False)
@@ -75,6 +80,16 @@ class ChildProcess:
         self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self.exited = False
+
+    def _enter_cgroup(self) -> None:
+        if self.cgroup is None:
+            return
+        try:
+            self.cgroup.add(family(self.pid))
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def send(self, message: Start | Stop) -> None:
         """Write a message; a child that has gone, or does not read, is noticed elsewhere."""
@@ -107,6 +122,8 @@ class ChildProcess:
 
     def close(self) -> int:
         """Kill what is left of the group and give back the pipes; once is enough, and twice does no harm.
+
+        It has been reaped when this returns: its memory is free, a GPU's too, before the next job is claimed.
 
         Returns:
             The child's exit code, negative for a signal.

@@ -12,11 +12,12 @@ from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker.attempt import Tools
-from worker.identity import child_identity
+from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
 from worker.sandbox.proof import prove
 from worker.settings import WorkerSettings
+from worker.users import child_users
 from worker.workspace import remove_abandoned
 
 log = structlog.get_logger(__name__)
@@ -37,8 +38,9 @@ def serve(
     shutdown = threading.Event()
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
-    identity = child_identity(settings)
-    prove(settings, identity, device)
+    users = child_users(settings)
+    cgroups = _delegated_cgroups()
+    prove(settings, users, device)
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -46,7 +48,8 @@ def serve(
             sessions=session_factory(engine),
             store=ObjectStore(settings),
             shutdown=shutdown,
-            identity=identity,
+            users=users,
+            cgroups=cgroups,
             device=device,
             child_command=child_command,
         ),
@@ -87,6 +90,16 @@ def serve(
         )
     finally:
         engine.dispose()
+
+
+def _delegated_cgroups() -> Cgroups | None:
+    try:
+        cgroups = find_delegated()
+    except NotDelegatedError as reason:
+        log.info("memory_watched_by_parent", reason=str(reason))
+        return None
+    log.info("memory_limited_by_cgroups", abandoned=cgroups.remove_abandoned())
+    return cgroups
 
 
 def _leave_logging_alone(**_: object) -> None:

@@ -14,7 +14,7 @@ from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
 from ladder_schema.protocol import Done, Failed, Hello, Progress, Start, Stop, Stopped
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
-from worker.limits import Limits
+from worker.limits import Limits, too_much_memory
 from worker.process import ChildProcess, Message
 from worker.settings import WorkerSettings
 from worker.text import last_words, printable
@@ -57,7 +57,7 @@ class Supervisor:
         self._settings = settings
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._limits = Limits(settings, child.pid, output)
+        self._limits = Limits(settings, child.pid, output, watches_memory=child.cgroup is None)
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None
@@ -150,6 +150,10 @@ class Supervisor:
         return Died(self._obituary(returncode))
 
     def _obituary(self, returncode: int) -> JobError:
+        cgroup = self._child.cgroup
+        if cgroup is not None and cgroup.oom_kills:
+            message = too_much_memory(cgroup.limit.memory_bytes)
+            return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
         if returncode == -signal.SIGKILL and _oom_kills() > self._oom_kills:
             message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)

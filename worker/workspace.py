@@ -22,7 +22,7 @@ class Workspace:
 
     ```
     <root>.lock       held by the worker whose attempt this is
-    <root>/           0700, or 0710 and the child's group where the child is another user
+    <root>/           0700, or 0710 and the child's group where the child is a user of its own
       inputs/         the uploads, which the child may read
       output/         0700, the child's: its current directory, HOME and TMPDIR
       results/        0700, the worker's: what was taken from output/
@@ -36,7 +36,7 @@ class Workspace:
         self.output = root / "output"
         self.results = root / "results"
         self.log = root / "child.log"
-        self._identity = identity
+        self.identity = identity
         self._leaving = ExitStack()
 
     def __enter__(self) -> Self:
@@ -48,11 +48,15 @@ class Workspace:
             undo.callback(_remove, self.root)
             for directory in (self.root, self.inputs, self.output, self.results):
                 directory.mkdir(mode=0o700)
-            if self._identity is not None:
-                for directory in (job_dir.parent, job_dir, self.root, self.inputs):
-                    os.chown(directory, os.geteuid(), self._identity.gid)
+            if self.identity is not None:
+                for directory in (job_dir.parent, job_dir):
+                    # Shared with attempts of other users: to be passed, not to be read.
+                    os.chown(directory, os.geteuid(), -1)
+                    directory.chmod(0o711)
+                for directory in (self.root, self.inputs):
+                    os.chown(directory, os.geteuid(), self.identity.gid)
                     directory.chmod(0o710)
-                os.chown(self.output, self._identity.uid, self._identity.gid)
+                os.chown(self.output, self.identity.uid, self.identity.gid)
             self._leaving = undo.pop_all()
         return self
 
@@ -63,8 +67,8 @@ class Workspace:
 
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""
-        if self._identity is not None:
-            os.chown(path, -1, self._identity.gid)
+        if self.identity is not None:
+            os.chown(path, -1, self.identity.gid)
         path.chmod(0o440)
 
 

@@ -27,9 +27,10 @@ from ladder_jobs.tables import Event, Job, Owner
 from ladder_schema.config import resolve_config
 from ladder_schema.jobs import JobStatus
 from worker.attempt import Tools
-from worker.identity import Identity
+from worker.cgroups import Cgroups
 from worker.runner import Runner
 from worker.settings import WorkerSettings
+from worker.users import ChildUsers
 
 SCRIPTED_CHILD = Path(__file__).with_name("scripted_child.py")
 
@@ -49,7 +50,8 @@ class Bench:
     queue: str = field(default_factory=lambda: f"test-{uuid4()}")
     shutdown: threading.Event = field(default_factory=threading.Event)
     owner_id: UUID = field(default_factory=uuid4)
-    identity: Identity | None = None
+    users: ChildUsers | None = None
+    cgroups: Cgroups | None = None
 
     @staticmethod
     def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -148,7 +150,8 @@ class Bench:
             sessions=self.sessions,
             store=self.store,
             shutdown=self.shutdown,
-            identity=self.identity,
+            users=self.users,
+            cgroups=self.cgroups,
             device=device,
             child_command=scripted(child) if isinstance(child, str) else child,
         )
@@ -237,7 +240,7 @@ def public_child(bench: Bench) -> Iterator[tuple[str, ...]]:
         for interpreter in (sys.executable, "/usr/bin/python3"):
             probe = [interpreter, "-I", "-c", "import json"]
             with suppress(OSError):
-                if subprocess.run(probe, user=65_534, group=65_534, cwd="/", check=False).returncode == 0:
+                if subprocess.run(probe, user=60_800, group=60_800, cwd="/", check=False).returncode == 0:
                     yield (interpreter, "-I", script)
                     return
         pytest.skip("no Python here that every user can run")

@@ -15,7 +15,7 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
 from worker.environment import KEPT_VARIABLES
-from worker.identity import Identity
+from worker.users import ChildUsers
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -291,8 +291,8 @@ def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):
 
 
 def test_as_root_the_child_is_another_user(bench, public_child):
-    bench.identity = Identity(uid=65_534, gid=65_534)
+    bench.users = ChildUsers(bench.settings.work_dir, first=60_800, count=1)
     seen = json.loads(bench.run((*public_child, "tell_environment")).error_message)
-    assert (seen["uid"], seen["groups"]) == (65_534, [])
+    assert (seen["uid"], seen["groups"]) == (60_800, [])
     assert bench.run((*public_child, "succeed")).status is JobStatus.SUCCEEDED
     assert bench.run((*public_child, "ignore_everything"), job_max_seconds=0.5).status is JobStatus.FAILED

@@ -10,9 +10,9 @@ import pytest
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 from worker import limits
-from worker.identity import child_identity
 from worker.sandbox import landlock, proof, seccomp
 from worker.sandbox.confinement import Wall
+from worker.users import child_users
 
 CLIMBING_CHILD = Path(__file__).with_name("climbing_child.py")
 HEADERS = {
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no 
 
 
 def test_every_wall_holds(bench):
-    climbs = proof.prove(bench.settings, child_identity(bench.settings), "cpu")
+    climbs = proof.prove(bench.settings, child_users(bench.settings), "cpu")
     assert [climb for climb in climbs if not climb.held] == []
     assert {climb.wall for climb in climbs} == {None, Wall.LIMITS, Wall.LANDLOCK, Wall.SECCOMP}
     assert not (bench.settings.work_dir / "self-test").exists()

@@ -5,6 +5,7 @@ stop, and prints what came of it as JSON. `worker.sandbox.proof` starts it and j
 """
 
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -62,16 +63,21 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "write a file outside": lambda: (outside / "new").write_bytes(b"new"),
         "empty a file outside": lambda: os.truncate(outside / "file", 0),
         "remove a file outside": (outside / "file").unlink,
+        "change a file's mode": lambda: (own / "file").chmod(0o4777),
+        "change a file's times": lambda: os.utime(own / "file"),
         "link to a file outside": lambda: (own / "link").symlink_to(outside / "file"),
         "read its parent's environment": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
         "write a file that is too large": lambda: _grow(own / "large", confinement.max_file_bytes + 1),
         "open too many files": lambda: _open_many(own / "file"),
-        "leave a core dump": lambda: resource.setrlimit(resource.RLIMIT_CORE, (1, 1)),
+        "change a limit": lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
         "open a socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
         "open a pair of sockets": socket.socketpair,
         "start a process": _fork,
         "start a program": lambda: os.execv("/bin/true", ["true"]),  # noqa: S606
         "signal its parent": lambda: os.kill(os.getppid(), 0),
+        "have its parent signalled": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()),
+        "slow its parent down": lambda: os.sched_setaffinity(os.getppid(), {0}),
+        **({} if confinement.gpu else {"share anonymous memory": lambda: mmap.mmap(-1, 4096)}),
         "become root": lambda: os.setuid(0),
         "start a session of its own": os.setsid,
     }

@@ -2,7 +2,8 @@
 
 Not here, and so refused: sockets, starting programs (execve) and processes (fork), other processes' memory
 (ptrace, process_vm_*), mounts and namespaces, keys, BPF, io_uring, userfaultfd, links and device nodes,
-changing users, clocks or limits of others.
+changing users, clocks or limits. Nor what changes a file without opening it (chmod, utime, chown, xattrs):
+landlock does not look at those, so the child of an ordinary user's worker could change all that user's files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,7 @@ from dataclasses import dataclass
 _FILES = """read write readv writev pread64 pwrite64 preadv pwritev lseek open openat close close_range creat
 dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate truncate fallocate fadvise64 stat fstat
 lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
-umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 chmod fchmod fchmodat
-utimensat utime utimes futimesat"""
+umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2"""
 
 _MEMORY = "mmap munmap mprotect mremap madvise mincore msync brk membarrier"
 
@@ -46,6 +46,9 @@ _EVERYWHERE = (
 )  # fmt: skip
 
 _CLONE_THREAD = 0x1_0000
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+# F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, locks of both kinds, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; and seals.
+_FCNTL, _FCNTL_OF_MEMFD = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032), (1033, 1034)
 _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = (
     0x5401,
     0x5413,
@@ -60,11 +63,18 @@ _PR_CAPBSET_READ, _PR_GET_NO_NEW_PRIVS, _PR_SET_VMA = 23, 39, 0x5356_4D41
 
 @dataclass(frozen=True)
 class Condition:
-    """An argument must be one of the values or, with ``any_bit``, have one of the bits."""
+    """The masked low half of an argument must be one of the values.
+
+    The kernel itself reads no more of these arguments than that half.
+    """
 
     argument: int
     values: tuple[int, ...]
-    any_bit: bool = False
+    mask: int = 0xFFFF_FFFF
+
+
+NEVER_CHANGES_LIMITS = "prlimit64"
+"""Allowed where its third argument, the limits to set, is no address at all."""
 
 
 def allowed(*, gpu: bool) -> Iterator[str]:
@@ -77,7 +87,7 @@ def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
     """The conditions of those that have one.
 
     Args:
-        pid: The process itself: whom it may signal, and whose limits it may read.
+        pid: The process itself, whom alone it may signal.
         gpu: Whether it uses one; the driver speaks by ``ioctl``, with numbers of its own.
     """
     of_files = (_TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)
@@ -90,10 +100,18 @@ def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
         _PR_SET_VMA,
     )
     always = {
-        "clone": Condition(0, (_CLONE_THREAD,), any_bit=True),
+        "clone": Condition(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),
         "kill": Condition(0, (pid,)),
         "tgkill": Condition(0, (pid,)),
-        "prlimit64": Condition(0, (0, pid)),
         "prctl": Condition(0, of_itself),
+        # Its own thread's, not another process of the same user's.
+        "sched_setaffinity": Condition(0, (0,)),
+        # Not F_SETOWN and F_SETSIG, which send any signal to any process of the same user, nor leases.
+        "fcntl": Condition(1, (*_FCNTL, *_FCNTL_OF_MEMFD) if gpu else _FCNTL),
     }
-    return always if gpu else {**always, "ioctl": Condition(1, of_files)}
+    if gpu:
+        return always
+    # Pages of shared anonymous memory outlive their mapping, and then no limit on a process sees them. CUDA
+    # pins host memory with it.
+    shared = Condition(3, (0, _MAP_SHARED, _MAP_ANONYMOUS), mask=_MAP_SHARED | _MAP_ANONYMOUS)
+    return {**always, "ioctl": Condition(1, of_files), "mmap": shared}

@@ -10,10 +10,11 @@ from pathlib import Path
 import structlog
 
 from worker.environment import child_environment
-from worker.identity import Identity, start_as
+from worker.identity import start_as
 from worker.sandbox.climbs import SUCCEEDED
 from worker.sandbox.confinement import Confinement, Wall
 from worker.settings import WorkerSettings
+from worker.users import ChildUsers, borrowed
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -58,12 +59,12 @@ class Climb:
         return self.outcome == self.expected
 
 
-def prove(settings: WorkerSettings, identity: Identity | None, device: str) -> tuple[Climb, ...]:
+def prove(settings: WorkerSettings, users: ChildUsers | None, device: str) -> tuple[Climb, ...]:
     """Start a process as children are started, let it try to climb the walls, and judge.
 
     Args:
         settings: Of the worker.
-        identity: Who children run as.
+        users: Who children run as.
         device: Torch device of the children.
 
     Raises:
@@ -71,7 +72,7 @@ def prove(settings: WorkerSettings, identity: Identity | None, device: str) -> t
         OSError: The process could not be started.
     """
     root = settings.work_dir / "self-test" / str(os.getpid())
-    with Workspace(root, identity) as workspace:
+    with borrowed(users) as identity, Workspace(root, identity) as workspace:
         outside = root / "outside"
         outside.mkdir()
         outside.chmod(0o777)  # nothing but the walls stands before it
@@ -81,11 +82,12 @@ def prove(settings: WorkerSettings, identity: Identity | None, device: str) -> t
             readable=(str(workspace.inputs),),
             max_file_bytes=_MAX_FILE_BYTES,
             max_cpu_seconds=int(_SECONDS),
+            parent=os.getpid(),
             own_user=identity is not None,
             gpu=needs_gpu(device),
             strict=False,
         )
-        answer = _run(workspace, identity, confinement, outside)
+        answer = _run(workspace, confinement, outside)
     climbs = tuple(_judge(attempt, outcome) for attempt, outcome in answer["outcomes"].items())
     _report(answer["missing"], climbs, is_strict=settings.sandbox == "strict")
     return climbs
@@ -96,11 +98,9 @@ def needs_gpu(device: str) -> bool:
     return device != "cpu" and any(Path("/dev").glob("nvidia*"))
 
 
-def _run(
-    workspace: Workspace, identity: Identity | None, confinement: Confinement, outside: Path
-) -> dict[str, dict[str, str]]:
+def _run(workspace: Workspace, confinement: Confinement, outside: Path) -> dict[str, dict[str, str]]:
     with start_as(
-        identity,
+        workspace.identity,
         (*_COMMAND, confinement.to_argument(), str(outside)),
         workspace.root,
         cwd=workspace.output,
@@ -128,9 +128,6 @@ def _judge(attempt: str, outcome: str) -> Climb:
         return Climb(attempt, Wall.LANDLOCK, "EACCES", outcome)
     if attempt in _BY_LIMITS:
         return Climb(attempt, Wall.LIMITS, _BY_LIMITS[attempt], outcome)
-    if attempt == "leave a core dump":
-        # Raising a hard limit: without the capability the limit says no, to every user.
-        return Climb(attempt, Wall.LIMITS, "EPERM", outcome)
     return Climb(attempt, Wall.SECCOMP, _ABSENT.get(attempt, "EPERM"), outcome)
 
 

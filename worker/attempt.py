@@ -18,6 +18,7 @@ from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
+from worker.bubblewrap import Bubblewrap
 from worker.cgroups import Cgroup, Cgroups
 from worker.endings import (
     Cause,
@@ -59,6 +60,7 @@ class Tools:
     shutdown: threading.Event
     users: ChildUsers | None
     cgroups: Cgroups | None
+    bubblewrap: Bubblewrap | None
     device: str
     child_command: Sequence[str]
 
@@ -134,7 +136,7 @@ class Attempt:
             readable=(str(workspace.inputs.resolve()),),
             max_file_bytes=self._settings.max_result_bytes,
             max_cpu_seconds=int(self._settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
-            parent=os.getpid(),
+            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
             own_user=workspace.identity is not None,
             gpu=needs_gpu(self._tools.device),
             strict=self._settings.sandbox == "strict",
@@ -146,6 +148,7 @@ class Attempt:
             max_log_bytes=self._settings.max_log_bytes,
             identity=workspace.identity,
             cgroup=cgroup,
+            outer_wall=self._tools.bubblewrap,
         )
 
     def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:

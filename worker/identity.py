@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from worker import launcher
 from worker.environment import child_environment
@@ -31,6 +32,15 @@ class Identity:
     must_unveil: bool = False
 
 
+class OuterWall(Protocol):
+    """Another program that a child is started by."""
+
+    def wrap(
+        self, command: Sequence[str], identity: Identity | None, readable: Path, writable: Path
+    ) -> tuple[str, ...]:
+        """The command that starts a command within it; its user is changed there."""
+
+
 def start_as(
     identity: Identity | None,
     command: Sequence[str],
@@ -41,6 +51,7 @@ def start_as(
     stdin: int,
     stdout: int,
     stderr: int,
+    outer_wall: OuterWall | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a program in a session of its own.
 
@@ -53,14 +64,19 @@ def start_as(
         stdin: As for `subprocess.Popen`, like the following.
         stdout: Likewise.
         stderr: Likewise.
+        outer_wall: What to start it within.
 
     Raises:
         OSError: It could not be started.
     """
-    drops = identity is not None and not identity.must_unveil
-    if identity is not None and identity.must_unveil:
-        ids = (str(identity.uid), str(identity.gid))
-        command = (*_LAUNCHER, *ids, str(directory.resolve()), *_installation(), "--", *command)
+    # Who makes the walls needs root's rights for it, and changes the user behind them.
+    launches = identity is not None and (outer_wall is not None or identity.must_unveil)
+    drops = identity is not None and not launches
+    if identity is not None and launches:
+        places = () if outer_wall is not None else (str(directory.resolve()), *installation())
+        command = (*_LAUNCHER, str(identity.uid), str(identity.gid), *places, "--", *command)
+    if outer_wall is not None:
+        command = outer_wall.wrap(command, identity, directory, cwd)
     return subprocess.Popen(  # noqa: S603 - the command is ours
         command,
         stdin=stdin,
@@ -104,7 +120,7 @@ def _can_run_python(identity: Identity) -> bool:
         return False
 
 
-def _installation() -> tuple[str, ...]:
+def installation() -> tuple[str, ...]:
     """Where the interpreter, the environment and our own packages lie."""
     places = (sys.base_prefix, sys.base_exec_prefix, sys.prefix, Path(__file__).parents[1])
     return tuple(sorted({str(Path(place).resolve()) for place in places}))

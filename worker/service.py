@@ -12,10 +12,11 @@ from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker.attempt import Tools
+from worker.bubblewrap import find_bubblewrap
 from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
-from worker.sandbox.proof import prove
+from worker.sandbox.proof import needs_gpu, prove
 from worker.settings import WorkerSettings
 from worker.users import child_users
 from worker.workspace import remove_abandoned
@@ -41,6 +42,7 @@ def serve(
     users = child_users(settings)
     cgroups = _delegated_cgroups()
     prove(settings, users, device)
+    bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device))
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -50,6 +52,7 @@ def serve(
             shutdown=shutdown,
             users=users,
             cgroups=cgroups,
+            bubblewrap=bubblewrap,
             device=device,
             child_command=child_command,
         ),

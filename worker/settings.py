@@ -52,6 +52,9 @@ class WorkerSettings(Settings):
         description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
         "and goes on without.",
     )
+    bubblewrap: Literal["auto", "off"] = Field(
+        "auto", description="`auto` starts models within bubblewrap where it is installed and works."
+    )
     child_uid: Annotated[int, Field(ge=1, lt=_MAX_UID)] = Field(
         60_800,
         description="Where the worker runs as root: the first of the users that hold models, one for each "

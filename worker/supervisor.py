@@ -100,6 +100,8 @@ class Supervisor:
         if self._last is not None:
             raise ProtocolViolation("a message after the last one")
         match message:
+            case Hello():
+                self._child.enter_cgroup()
             case Progress(stage=stage, progress=progress):
                 if self._stage is not None and stage.precedes(self._stage):
                     raise ProtocolViolation(f"{stage} after {self._stage}")

@@ -27,6 +27,7 @@ from ladder_jobs.tables import Event, Job, Owner
 from ladder_schema.config import resolve_config
 from ladder_schema.jobs import JobStatus
 from worker.attempt import Tools
+from worker.bubblewrap import Bubblewrap
 from worker.cgroups import Cgroups
 from worker.runner import Runner
 from worker.settings import WorkerSettings
@@ -52,6 +53,7 @@ class Bench:
     owner_id: UUID = field(default_factory=uuid4)
     users: ChildUsers | None = None
     cgroups: Cgroups | None = None
+    bubblewrap: Bubblewrap | None = None
 
     @staticmethod
     def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -152,6 +154,7 @@ class Bench:
             shutdown=self.shutdown,
             users=self.users,
             cgroups=self.cgroups,
+            bubblewrap=self.bubblewrap,
             device=device,
             child_command=scripted(child) if isinstance(child, str) else child,
         )
@@ -213,8 +216,13 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def bench(settings: Settings, engine: Engine, tmp_path: Path) -> Bench:
+    return bench_in(tmp_path, settings, engine)
+
+
+def bench_in(directory: Path, settings: Settings, engine: Engine) -> Bench:
+    """A bench whose workers are quick, and keep their files in a directory."""
     given = settings.model_dump() | {
-        "work_dir": tmp_path / "work",
+        "work_dir": directory / "work",
         "lease_seconds": 5.0,
         "heartbeat_seconds": 0.1,
         "sweep_seconds": 0.2,

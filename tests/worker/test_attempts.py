@@ -87,6 +87,9 @@ def test_the_child_says_why_the_job_failed(bench):
         ("blame_the_worker", "it blames worker_lost"),
         ("leave_nothing", "model.pt is missing"),
         ("leave_symlink", "model.pt is missing or no file"),
+        ("leave_fifo", "model.pt is no plain file"),
+        ("leave_hard_link", "model.pt is no plain file"),
+        ("leave_directory", "model.pt is no plain file"),
         ("leave_other_report", "report.json describes another job"),
         ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),
@@ -100,6 +103,13 @@ def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, compla
     assert len(bench.attempts(job.id)) == 1
     assert job.artifacts == []
     assert bench.child_pids(job.id) == []
+
+
+def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
+    job = bench.run("leave_weights_that_are_no_numbers")
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.TRAINING_DIVERGED)
+    assert "weights.safetensors has values that are not finite in w" in job.error_message
+    assert job.artifacts == []
 
 
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):

@@ -1,20 +1,23 @@
 """The walls around a model, each climbed at from within by a real process."""
 
-import os
+import errno
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
-from worker import limits
+from tests.hostile.attacks import ATTACKS
+from tests.worker.attacked import attempt
 from worker.sandbox import landlock, proof, seccomp
 from worker.sandbox.confinement import Wall
 from worker.users import child_users
 
-CLIMBING_CHILD = Path(__file__).with_name("climbing_child.py")
+WITHOUT_CALLS = Path(__file__).with_name("without_calls.py")
+LANDLOCK = (444, 445, 446)
+Completed = subprocess.CompletedProcess[str]
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
@@ -30,65 +33,46 @@ def test_every_wall_holds(bench):
     assert not (bench.settings.work_dir / "self-test").exists()
 
 
-def test_a_missing_wall_is_refused_or_named(bench, monkeypatch):
-    """Nothing here lacks landlock: the probe is told that it does."""
-    lacking = "from worker.sandbox import climbs, landlock; landlock.abi = lambda: 0; climbs.main()"
-    monkeypatch.setattr(proof, "_COMMAND", (sys.executable, "-I", "-c", lacking))
-    with pytest.raises(
-        proof.SandboxError, match=r"no landlock .* read a file outside: succeeded.*LADDER_SANDBOX"
-    ):
-        proof.prove(bench.settings, None, "cpu")
-    relaxed = bench.settings.model_copy(update={"sandbox": "best-effort"})
-    climbs = proof.prove(relaxed, None, "cpu")
-    assert {climb.wall for climb in climbs if not climb.held} == {Wall.LANDLOCK}
+def worker_without(bench, calls: tuple[int, ...], *command: str, **environment: str) -> "Completed":
+    """Run a worker's command where the kernel does not have some calls."""
+    lacking = (sys.executable, str(WITHOUT_CALLS), str(errno.ENOSYS), *map(str, calls), "--", sys.executable)
+    return subprocess.run(
+        [*lacking, "-m", "worker", *command, "--device", "cpu"],
+        env={**bench.environment(), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-ATTACKS = {
-    # attack: (target, wall, code of the job's error, what its message says)
-    "read the shadow file": ("read", "/etc/shadow", "internal", "Permission denied"),
-    "read another job's input": ("read", "{other}", "internal", "Permission denied"),
-    "connect to Postgres": ("connect", "{database}", "internal", "Operation not permitted"),
-    "start a program": ("start_program", "/bin/sh", "internal", "Operation not permitted"),
-    "fork": ("fork", "", "internal", "Operation not permitted"),
-    "signal the parent": ("signal_parent", "", "internal", "Operation not permitted"),
-    "fill one file": ("fill_one_file", "", "internal", "File too large"),
-    "fill the disk": ("fill_the_disk", "", "disk_limit", "MiB of disk"),
-    "allocate without end": ("hoard", "", "out_of_memory", "MiB of memory"),
-    "spin for ever": ("spin", "", "time_limit", "ran longer"),
-    "write to the pipe without end": ("flood_the_pipe", "", "protocol_violation", ""),
-    "nest deeply": ("nest_deeply", "", "protocol_violation", ""),
-}
+@pytest.mark.parametrize("command", ["hardening", "sandbox"])
+def test_without_landlock_a_worker_refuses_to_start(bench, command):
+    refused = worker_without(bench, LANDLOCK, command)
+    assert refused.returncode == 1
+    assert "uploaded models would not be confined: " in refused.stderr
+    assert "no landlock (this kernel has no landlock)" in refused.stderr.replace("[Errno 38] ", "")
+    assert "LADDER_SANDBOX=best-effort" in refused.stderr
+    assert not (bench.settings.work_dir / "self-test").exists()
+
+
+def test_best_effort_goes_on_without_landlock_and_says_so(bench):
+    shown = worker_without(bench, LANDLOCK, "sandbox", LADDER_SANDBOX="best-effort")
+    assert shown.returncode == 0
+    assert "| read a file outside | landlock | EACCES | succeeded |" in shown.stdout
+    assert "| open a socket | seccomp | EPERM | EPERM |" in shown.stdout
+    assert '"event": "sandbox_incomplete"' in shown.stderr
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_ends_the_job_and_nothing_else(bench, name):
-    attack, target, code, words = ATTACKS[name]
-    other = bench.settings.work_dir / "other" / "1" / "inputs" / "model"
-    other.parent.mkdir(parents=True)
-    other.write_bytes(b"another job's model")
-    for directory in (other, *other.parents):
-        if directory.is_relative_to(bench.settings.work_dir.parent):
-            directory.chmod(0o755)
-    host = re.search(r"@([^/]+)/", bench.settings.database_url.get_secret_value())
-    assert host
-    target = target.format(other=other, database=host[1])
-    job = bench.run(
-        (sys.executable, "-I", str(CLIMBING_CHILD), attack, target),
-        max_result_bytes=64 << 20,
-        max_disk_bytes=200 << 20,
-        max_memory_bytes=256 << 20,
-        job_max_seconds=8.0,
-    )
-    assert job.status is JobStatus.FAILED
-    assert job.error_code is ErrorCode(code)
-    assert words in job.error_message
-    assert other.read_bytes() == b"another job's model"
+def test_an_attack_is_stopped_by_its_wall_and_by_nothing_else(bench, name):
+    attack = ATTACKS[name]
+    job = attempt(bench, name)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, attack.code), job.error_message
+    assert attack.words in job.error_message
+    # Nothing is left of it, and the worker does the next job.
+    assert bench.child_pids(job.id) == []
+    assert not (bench.settings.work_dir / str(job.id)).exists()
     assert bench.run("succeed").status is JobStatus.SUCCEEDED
-
-
-def test_silence_ends_a_job(bench):
-    job = bench.run("ignore_everything", job_idle_seconds=0.5)
-    assert job.error_code is ErrorCode.IDLE_LIMIT
 
 
 @pytest.mark.parametrize("machine", HEADERS)
@@ -101,10 +85,3 @@ def test_numbers_are_the_kernels(machine):
     }
     ours = seccomp.ARCHITECTURES[machine].numbers
     assert {name: kernels.get(name) for name in ours} == dict(ours)
-
-
-def test_disk_is_measured_without_following_links(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "file").write_bytes(os.urandom(1 << 20))
-    (tmp_path / "link").symlink_to("/usr")
-    assert 1 << 20 <= limits.disk_bytes(tmp_path) < 2 << 20

@@ -69,13 +69,12 @@ class Bubblewrap:
             options += ["--unshare-user"]
         elif identity is not None:
             options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        for path in map(Path, (*_SYSTEM, *(_OF_GPUS if self.gpu else ()))):
-            options += _shown(path)
+        shown = (*_SYSTEM, *(_OF_GPUS if self.gpu else ()), *installation(), readable.resolve())
+        for path in map(Path, shown):
+            options += [*_passable(path), *_shown(path)]
         options += ["--proc", "/proc", "--dev", "/dev"]
         for device in sorted(Path("/dev").glob("nvidia*")) if self.gpu else ():
             options += ["--dev-bind", str(device), str(device)]
-        for path in (*map(Path, installation()), readable.resolve()):
-            options += [*_passable(path), *_shown(path)]
         writable = writable.resolve()
         options += ["--bind", str(writable), str(writable), "--remount-ro", "/", "--chdir", str(writable)]
         return (self.program, *options, "--", *command)

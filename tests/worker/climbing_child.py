@@ -23,6 +23,7 @@ from worker.sandbox import Confinement, confine
 ATTACK, TARGET = sys.argv[1], sys.argv[2]
 MIB = 1 << 20
 TIOCSTI = 0x5412
+MAP_NORESERVE = 0x4000
 held: list[object] = []
 
 
@@ -170,7 +171,7 @@ def hoard() -> None:
 
 def hoard_page_tables() -> None:
     """One page of them for every 2 MiB that are read, and all of those are the kernel's one page of zeros."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     pages = mmap.mmap(-1, 1 << 40, flags=flags, prot=mmap.PROT_READ)
     pages.madvise(mmap.MADV_NOHUGEPAGE)
     for place in range(0, 1 << 40, 2 * MIB):

@@ -326,8 +326,7 @@ def look_around() -> None:
         "networks": [name for _, name in socket.if_nameindex()],
         "passwords": Path("/etc/passwd").exists(),
         "root": root,
-        "attempt": sorted(os.listdir(attempt)),
-        "attempts": os.listdir(attempt.parent),
+        "attempts": [entry.name for entry in attempt.parent.iterdir()],
         "cwd": str(Path.cwd()),
     }
     say({"type": "failed", "code": "internal", "message": json.dumps(seen)})

@@ -60,16 +60,14 @@ def test_a_child_sees_nothing_but_its_own(within):
         "networks": ["lo"],
         "passwords": False,
         "root": "Read-only file system",
-        "attempt": ["child.log", "inputs", "output", "results"],
         "attempts": [Path(work_dir).name],
         "cwd": f"{work_dir}/output",
     }
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "how"), [("die", "was killed by SIGKILL"), ("exit_quietly", "exited with 0")]
-)
-def test_an_end_is_told_as_it_was(within, behaviour, how):
+@pytest.mark.parametrize("end", [("die", "was killed by SIGKILL"), ("exit_quietly", "exited with 0")])
+def test_an_end_is_told_as_it_was(within, end):
+    behaviour, how = end
     job = within.run(behaviour, max_child_deaths=1)
     assert job.error_code is ErrorCode.CHILD_CRASHED
     assert how in job.error_message
@@ -89,7 +87,7 @@ def test_a_running_job_is_cancelled(within, behaviour):
 def test_closing_waits_for_the_process_that_held_the_model(within, tmp_path):
     with Workspace(tmp_path / "work" / "job" / "1", None) as workspace:
         child = started(within, workspace)
-        (*_, pid) = pids = list(family(child.pid))
+        pids = list(family(child.pid))
         assert len(pids) == 3
         child.close()
         assert not any(within.is_alive(pid) for pid in pids)

@@ -4,6 +4,8 @@ import errno
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,8 +65,17 @@ def test_best_effort_goes_on_without_landlock_and_says_so(bench):
     assert '"event": "sandbox_incomplete"' in shown.stderr
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that every user can reach: no closed directory on the way is what stops them."""
+    with tempfile.TemporaryDirectory(prefix="ladder-attacks-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_stopped_by_its_wall_and_by_nothing_else(bench, name):
+def test_an_attack_is_stopped_by_its_wall_and_by_nothing_else(bench, name, open_directory):
+    bench.configure(work_dir=open_directory / "work")
     attack = ATTACKS[name]
     job = attempt(bench, name)
     assert (job.status, job.error_code) == (JobStatus.FAILED, attack.code), job.error_message

@@ -109,6 +109,9 @@ def confine(confinement: Confinement) -> dict[Wall, str]:
         OSError: The kernel refused a wall.
     """
     missing: dict[Wall, str] = {}
+    if not confinement.strict:
+        # Where landlock is missing, another child of the same user could look into this one's memory.
+        prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
     raising: dict[Wall, Callable[[], None]] = {
         Wall.LIMITS: lambda: _limit(confinement),
         Wall.CAPABILITIES: _drop_capabilities,
@@ -124,9 +127,6 @@ def confine(confinement: Confinement) -> dict[Wall, str]:
             if confinement.strict or error.errno not in {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}:
                 raise
             missing[wall] = str(error)
-    if missing:
-        # Another child of the same user could look into this one's memory.
-        prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
     return missing
 
 

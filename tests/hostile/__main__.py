@@ -20,6 +20,7 @@ from ladder_core.datasets import load_dataset
 from ladder_core.errors import HardeningError
 from ladder_core.harm import check_model, load_checked_script
 from ladder_jobs.database import connect, migrate
+from ladder_jobs.logs import configure_logging
 from ladder_jobs.objects import ObjectStore
 from ladder_local.servers import LocalServers
 from tests.hostile.attacks import ATTACKS
@@ -110,6 +111,7 @@ class Table:
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    configure_logging("ERROR")
     files = Table("file")
     for name, hostile in HOSTILE.items():
         if name not in LIMITS:

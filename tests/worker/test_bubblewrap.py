@@ -17,7 +17,7 @@ from tests.hostile.attacks import ATTACKS
 from tests.worker.attacked import attempt
 from tests.worker.conftest import SCRIPTED_CHILD
 from worker.bubblewrap import find_bubblewrap
-from worker.process import ChildProcess
+from worker.process import CHILD_COMMAND, ChildProcess
 from worker.usage import family
 from worker.users import child_users
 from worker.workspace import Workspace
@@ -48,6 +48,12 @@ def within(bench):
 
 def test_a_job_succeeds_within(within):
     assert within.run("succeed").status is JobStatus.SUCCEEDED
+
+
+def test_the_real_child_reads_an_upload_within(within):
+    """With its libraries, and every wall it raises itself."""
+    job = within.run(CHILD_COMMAND)
+    assert job.error_code is ErrorCode.MODEL_UNREADABLE, job.error_message
 
 
 def test_a_child_sees_nothing_but_its_own(within):

@@ -1,7 +1,9 @@
 """The walls around a model, each climbed at from within by a real process."""
 
 import errno
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,14 @@ from worker.users import child_users
 WITHOUT_CALLS = Path(__file__).with_name("without_calls.py")
 LANDLOCK = (444, 445, 446)
 Completed = subprocess.CompletedProcess[str]
+FOLLOW = """
+import sys
+from worker.sandbox import Confinement, confine
+place = "/nonexistent"
+confine(Confinement(writable=place, readable=(), max_file_bytes=1, max_cpu_seconds=9, parent=int(sys.argv[1]),
+                    own_user=False, gpu=False, strict=True))
+print("follows")
+"""
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
@@ -84,6 +94,18 @@ def test_an_attack_is_stopped_by_its_wall_and_by_nothing_else(bench, name, open_
     assert bench.child_pids(job.id) == []
     assert not (bench.settings.work_dir / str(job.id)).exists()
     assert bench.run("succeed").status is JobStatus.SUCCEEDED
+
+
+def test_a_child_whose_parent_died_before_it_could_follow_ends_at_once():
+    """The parent that it was told of is not the one it has: it was adopted meanwhile."""
+    adopted = subprocess.run(
+        [sys.executable, "-I", "-c", FOLLOW, str(os.getppid())], capture_output=True, text=True, check=False
+    )
+    assert (adopted.returncode, adopted.stdout) == (-signal.SIGKILL, "")
+    followed = subprocess.run(
+        [sys.executable, "-I", "-c", FOLLOW, str(os.getpid())], capture_output=True, text=True, check=False
+    )
+    assert (followed.returncode, followed.stdout) == (0, "follows\n")
 
 
 @pytest.mark.parametrize("machine", HEADERS)

@@ -1,7 +1,8 @@
 """`python -I -m worker.sandbox.climbs CONFINEMENT OUTSIDE`: tries to climb every wall from within.
 
 It confines itself exactly as the process that holds a model does, then attempts what the walls are there to
-stop, and prints what came of it as JSON. `worker.sandbox.proof` starts it and judges.
+stop, and prints what came of it as a line of JSON. `worker.sandbox.proof` starts it and judges. Until its
+standard input ends, it holds a file that it has deleted, for its parent to find.
 """
 
 import errno
@@ -30,6 +31,7 @@ _AARCH64 = {
     "process_vm_readv": 270, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425, "clone3": 435,
 }  # fmt: skip
 _NUMBERS = {"x86_64": _X86_64, "aarch64": _AARCH64}
+_HIDDEN_BYTES = 1 << 16
 _PTRACE_ATTACH, _CLONE_NEWUSER = 16, 0x1000_0000
 
 
@@ -39,9 +41,13 @@ def main() -> None:
     missing = confine(confinement)
     climbs = {**_ordinary(confinement, outside), **_raw(_NUMBERS.get(os.uname().machine, {}))}
     outcomes = {name: _attempt(climb) for name, climb in climbs.items()}
-    json.dump(
-        {"missing": {str(wall): reason for wall, reason in missing.items()}, "outcomes": outcomes}, sys.stdout
-    )
+    with (Path(confinement.writable) / "hidden").open("wb") as hidden:
+        hidden.write(bytes(_HIDDEN_BYTES))
+        hidden.flush()
+        Path(hidden.name).unlink()
+        walls = {str(wall): reason for wall, reason in missing.items()}
+        print(json.dumps({"missing": walls, "outcomes": outcomes}), flush=True)  # noqa: T201 - its whole purpose
+        sys.stdin.read()
 
 
 def _attempt(climb: Callable[[], object]) -> str:

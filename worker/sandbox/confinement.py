@@ -23,7 +23,7 @@ from worker.sandbox import landlock, seccomp
 from worker.sandbox.kernel import prctl, syscall
 from worker.sandbox.landlock import Right
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
@@ -109,9 +109,6 @@ def confine(confinement: Confinement) -> dict[Wall, str]:
         OSError: The kernel refused a wall.
     """
     missing: dict[Wall, str] = {}
-    if not confinement.strict:
-        # Where landlock is missing, another child of the same user could look into this one's memory.
-        prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
     raising: dict[Wall, Callable[[], None]] = {
         Wall.LIMITS: lambda: _limit(confinement),
         Wall.CAPABILITIES: _drop_capabilities,

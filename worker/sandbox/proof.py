@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from worker.identity import start_as
 from worker.sandbox.climbs import SUCCEEDED
 from worker.sandbox.confinement import Confinement, Wall
 from worker.settings import WorkerSettings
+from worker.usage import deleted_bytes
 from worker.users import ChildUsers, borrowed
 from worker.workspace import Workspace
 
@@ -105,20 +107,37 @@ def _run(workspace: Workspace, confinement: Confinement, outside: Path) -> dict[
         workspace.root,
         cwd=workspace.output,
         env=child_environment(workspace.output),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        try:
-            output, errors = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
+        line = _first_line(process)
+        if line:
+            _look_for_deleted_files(process.pid, workspace)
+        elif line is None:
             process.kill()
-            raise SandboxError(f"the sandbox's self-test did not end within {_SECONDS:.0f} s") from None
+        _, errors = process.communicate()
+    if line is None:
+        raise SandboxError(f"the sandbox's self-test did not end within {_SECONDS:.0f} s")
     if process.returncode != 0:
         words = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise SandboxError(f"the sandbox's self-test ended with {process.returncode}: {words}")
-    answer: dict[str, dict[str, str]] = json.loads(output)
+    answer: dict[str, dict[str, str]] = json.loads(line)
     return answer
+
+
+def _first_line(process: "subprocess.Popen[bytes]") -> bytes | None:
+    """What it says first, nothing at all where it ends instead, or None where it does neither."""
+    if process.stdout is None:
+        raise RuntimeError("the self-test was started without its pipes")
+    is_ready, _, _ = select.select([process.stdout], [], [], _SECONDS)
+    return process.stdout.readline() if is_ready else None
+
+
+def _look_for_deleted_files(pid: int, workspace: Workspace) -> None:
+    disk, _ = deleted_bytes(pid, workspace.output, largest=_MAX_FILE_BYTES)
+    if disk == 0:
+        log.warning("deleted_files_not_counted", remedy="give the worker CAP_SYS_PTRACE, or an ordinary user")
 
 
 def _judge(attempt: str, outcome: str) -> Climb:

@@ -15,7 +15,7 @@ import pytest
 from ladder_schema.jobs import JobStatus
 from tests.hostile.attacks import ATTACKS
 from tests.worker.attacked import attempt
-from worker.sandbox import landlock, proof, seccomp
+from worker.sandbox import landlock, policy, proof, seccomp
 from worker.sandbox.confinement import Wall
 from worker.users import child_users
 
@@ -118,3 +118,16 @@ def test_numbers_are_the_kernels(machine):
     }
     ours = seccomp.ARCHITECTURES[machine].numbers
     assert {name: kernels.get(name) for name in ours} == dict(ours)
+
+
+def test_the_document_names_every_exception_and_condition():
+    text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    for calls, who in policy.EXCEPTIONS.items():
+        named = ", ".join(f"`{name}`" for name in calls.split())
+        assert f"| {named} | {who} |" in text
+    conditions = {*policy.conditions(1, gpu=False), policy.NEVER_CHANGES_LIMITS}
+    section = text.partition("Conditions on their arguments")[2].partition("\n\nNot on the list")[0]
+    assert (
+        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE))))
+        == conditions
+    )

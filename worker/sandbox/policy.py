@@ -30,11 +30,13 @@ _TIME = "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time"
 
 _WAITING = "poll ppoll select pselect6 pipe pipe2"
 
-# Exceptions, each with who needs it.
-_SHUTIL_COPIES = "sendfile copy_file_range"
-_ISATTY_AND_SIZES = "ioctl"
-_OPENMP_PLACES = "sched_setaffinity"
-_NUMA_ALLOCATORS = "get_mempolicy mbind set_mempolicy"
+EXCEPTIONS = {
+    "sendfile copy_file_range": "`shutil`, to copy files",
+    "ioctl": "`isatty` and the size of a terminal, which Python asks for of every file it opens",
+    "sched_setaffinity": "OpenMP, to place its threads",
+    "get_mempolicy mbind set_mempolicy": "allocators that know of NUMA nodes",
+}
+"""Calls that a program could do without, each with who needs it here."""
 
 # Never seen to work on a GPU yet: what the driver's own documentation and traces of others name.
 _CUDA = """mlock munlock mlock2 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
@@ -42,7 +44,7 @@ eventfd eventfd2 memfd_create"""
 
 _EVERYWHERE = (
     _FILES, _MEMORY, _THREADS, _SIGNALS, _ABOUT_ITSELF, _TIME, _WAITING,
-    _SHUTIL_COPIES, _ISATTY_AND_SIZES, _OPENMP_PLACES, _NUMA_ALLOCATORS,
+    *EXCEPTIONS,
 )  # fmt: skip
 
 _CLONE_THREAD = 0x1_0000

@@ -70,10 +70,10 @@ class Limits:
 
     def _too_many_files(self) -> str | None:
         most = self._settings.max_disk_bytes
-        deleted, self._memory_in_files = deleted_bytes(
-            self._pid, self._output, largest=self._settings.max_result_bytes
-        )
         try:
+            deleted, self._memory_in_files = deleted_bytes(
+                self._pid, self._output, largest=self._settings.max_result_bytes
+            )
             use = disk_use(self._output, max_bytes=most, max_files=MAX_FILES)
         except HiddenFilesError as error:
             return f"The job's files cannot be measured: {error}."

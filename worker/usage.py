@@ -16,10 +16,11 @@ from pathlib import Path
 _MEMORY = re.compile(r"^(?:RssAnon|RssShmem|VmSwap|VmPTE|HugetlbPages):\s+(\d+) kB$", re.MULTILINE)
 _THREADS = re.compile(r"^Threads:\s+(\d+)$", re.MULTILINE)
 _BLOCK_SHIFT = 9
+_MAX_MAPPINGS_LENGTH = 4 << 20  # those of a training take a twentieth of it
 
 
 class HiddenFilesError(Exception):
-    """A directory that cannot be looked into; why, in a few words."""
+    """Something cannot be looked into; why, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def deleted_bytes(pid: int, directory: Path, *, largest: int) -> tuple[int, int]
 
     Returns:
         Bytes on the disk the directory is on, and elsewhere, which is in memory.
+
+    Raises:
+        HiddenFilesError: There are more mappings than can be looked through.
     """
     disk: dict[int, int] = {}
     memory: dict[tuple[int, int], int] = {}
@@ -116,13 +120,14 @@ def _open_files(pid: int) -> Iterator[os.stat_result]:
 
 
 def _mapped_and_deleted(pid: int, directory: Path) -> Iterator[int]:
-    try:
-        mappings = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-    except OSError:
-        return
-    for line in mappings.splitlines():
-        # address perms offset dev inode pathname
-        if line.endswith(" (deleted)"):
-            inode, path = line.split(maxsplit=5)[4:]
-            if path.startswith(f"{directory}/"):
-                yield int(inode)
+    beginning, read = f"{directory}/", 0
+    with suppress(OSError), Path(f"/proc/{pid}/maps").open(errors="replace") as mappings:
+        for line in mappings:
+            read += len(line)
+            if read > _MAX_MAPPINGS_LENGTH:
+                raise HiddenFilesError("too many mappings")
+            # address perms offset dev inode pathname
+            if line.endswith(" (deleted)\n"):
+                inode, path = line.split(maxsplit=5)[4:]
+                if path.startswith(beginning):
+                    yield int(inode)

@@ -3,6 +3,7 @@
 Each attack is run by `tests/worker/climbing_child.py` as one job of a real worker, against real servers.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,6 +46,16 @@ class Attack:
 _DENIED, _REFUSED = "Permission denied", "Operation not permitted"
 _DISK, _MEMORY = "MiB of disk allowed", "MiB of memory it may have"
 
+_ROOMY = {"max_memory_bytes": 1 << 30}
+# Of an ordinary user's worker, children are the same user, whose threads the kernel counts together.
+_THREADS = (
+    Attack("start threads without end", Wall.LIMITS, "can't start new thread", settings=_ROOMY)
+    if os.geteuid() == 0
+    else Attack(
+        "start threads without end", Wall.WATCH, "threads", ErrorCode.PROTOCOL_VIOLATION, settings=_ROOMY
+    )
+)
+
 _READS = {
     "read": Attack("open /etc/shadow", Wall.LANDLOCK, _DENIED, target="/etc/shadow"),
     "read_other": Attack("read another job's inputs", Wall.LANDLOCK, _DENIED, target="{other}"),
@@ -79,6 +90,12 @@ _DISKS = {
     "nest_directories": Attack(
         "nest directories deeper than paths go", Wall.WATCH, "cannot be measured", ErrorCode.DISK_LIMIT
     ),
+    "map_many": Attack(
+        "map a file so often that nobody can look through it",
+        Wall.WATCH,
+        "too many mappings",
+        ErrorCode.DISK_LIMIT,
+    ),
     "make_files": Attack("make empty files without end", Wall.WATCH, "files", ErrorCode.DISK_LIMIT),
 }
 _MEMORIES = {
@@ -89,12 +106,8 @@ _MEMORIES = {
     "share_memory": Attack("put memory where no process shows it", Wall.SECCOMP, _REFUSED),
     "make_memory_file": Attack("make a file in memory", Wall.SECCOMP, _REFUSED),
     "fill_shared_memory": Attack("fill /dev/shm", Wall.LANDLOCK, _DENIED),
-    "start_threads": Attack(
-        "start threads without end",
-        Wall.LIMITS,
-        "can't start new thread",
-        settings={"max_memory_bytes": 1 << 30},
-    ),
+    "start_threads": _THREADS,
+    "lock_bytes": Attack("take file locks without end, in the kernel's memory", Wall.SECCOMP, _REFUSED),
 }
 _TIMES = {
     "spin": Attack(

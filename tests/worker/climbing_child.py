@@ -200,6 +200,21 @@ def start_threads() -> None:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
+def lock_bytes() -> None:
+    file = os.open("file", os.O_RDWR | os.O_CREAT)
+    for place in count(0, 2):
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+
+
+def map_many() -> None:
+    """So often, under so long a name, that telling of it takes long."""
+    name = "n" * 250
+    file = os.open(name, os.O_RDWR | os.O_CREAT)
+    for _ in range(60_000):
+        ctypes.CDLL(None).mmap(None, mmap.PAGESIZE, mmap.PROT_READ, mmap.MAP_SHARED, file, ctypes.c_long(0))
+    spin()
+
+
 def spin() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:

@@ -82,6 +82,7 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "start a program": lambda: os.execv("/bin/true", ["true"]),  # noqa: S606
         "signal its parent": lambda: os.kill(os.getppid(), 0),
         "have its parent signalled": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()),
+        "lock bytes of a file": lambda: _lock_bytes(own / "file"),
         "slow its parent down": lambda: os.sched_setaffinity(os.getppid(), {0}),
         **({} if confinement.gpu else {"share anonymous memory": lambda: mmap.mmap(-1, 4096)}),
         "become root": lambda: os.setuid(0),
@@ -122,6 +123,11 @@ def _open_many(path: Path) -> None:
     finally:
         for file in files:
             os.close(file)
+
+
+def _lock_bytes(path: Path) -> None:
+    with path.open("wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1)
 
 
 def _fork() -> None:

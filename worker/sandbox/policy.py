@@ -49,8 +49,8 @@ _EVERYWHERE = (
 
 _CLONE_THREAD = 0x1_0000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
-# F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, locks of both kinds, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; and seals.
-_FCNTL, _FCNTL_OF_MEMFD = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032), (1033, 1034)
+# F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; and seals.
+_FCNTL, _FCNTL_OF_MEMFD = (0, 1, 2, 3, 4, 1030, 1032), (1033, 1034)
 _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = (
     0x5401,
     0x5413,
@@ -108,7 +108,8 @@ def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
         "prctl": Condition(0, of_itself),
         # Its own thread's, not another process of the same user's.
         "sched_setaffinity": Condition(0, (0,)),
-        # Not F_SETOWN and F_SETSIG, which send any signal to any process of the same user, nor leases.
+        # Not F_SETOWN and F_SETSIG, which send any signal to any process of the same user; not leases, which
+        # keep the worker waiting; not locks of bytes, any number of which the kernel keeps.
         "fcntl": Condition(1, (*_FCNTL, *_FCNTL_OF_MEMFD) if gpu else _FCNTL),
     }
     if gpu:

@@ -149,13 +149,13 @@ class Supervisor:
                 return Refused(JobError(code=code, message=message, stage=stage))
         if self._cause is not None:
             return Dropped(self._cause)
-        return Died(self._obituary(returncode))
-
-    def _obituary(self, returncode: int) -> JobError:
         cgroup = self._child.cgroup
         if cgroup is not None and cgroup.oom_kills:
             message = too_much_memory(cgroup.limit.memory_bytes)
-            return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
+            return Refused(JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage))
+        return Died(self._obituary(returncode))
+
+    def _obituary(self, returncode: int) -> JobError:
         if returncode == -signal.SIGKILL and _oom_kills() > self._oom_kills:
             message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)

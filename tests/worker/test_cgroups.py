@@ -136,6 +136,7 @@ def test_a_jobs_memory_is_its_groups(bench, base):
     job = bench.run("eat_memory", max_memory_bytes=128 << 20)
     assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.OUT_OF_MEMORY)
     assert "128 MiB" in job.error_message
+    assert len(bench.attempts(job.id)) == 1
     assert bench.run("succeed").status is JobStatus.SUCCEEDED
     assert list(base.glob("ladder-attempt-*")) == []
 

@@ -68,6 +68,7 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "list a directory outside": lambda: list(outside.iterdir()),
         "write a file outside": lambda: (outside / "new").write_bytes(b"new"),
         "empty a file outside": lambda: os.truncate(outside / "file", 0),
+        "empty a file outside by reading it": lambda: os.open(outside / "file", os.O_RDONLY | os.O_TRUNC),
         "remove a file outside": (outside / "file").unlink,
         "change a file's mode": lambda: (own / "file").chmod(0o4777),
         "change a file's times": lambda: os.utime(own / "file"),

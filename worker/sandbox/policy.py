@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _FILES = """read write readv writev pread64 pwrite64 preadv pwritev lseek open openat close close_range creat
-dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate truncate fallocate fadvise64 stat fstat
+dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate fallocate fadvise64 stat fstat
 lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
 umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2"""
 
@@ -49,6 +49,8 @@ _EVERYWHERE = (
 
 _CLONE_THREAD = 0x1_0000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_O_ACCMODE, _O_TRUNC = 0x3, 0x200
+_OPENING = (0, 1, 2, 3, _O_TRUNC | 1, _O_TRUNC | 2, _O_TRUNC | 3)
 # F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; and seals.
 _FCNTL, _FCNTL_OF_MEMFD = (0, 1, 2, 3, 4, 1030, 1032), (1033, 1034)
 _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = (
@@ -106,6 +108,9 @@ def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
         "kill": Condition(0, (pid,)),
         "tgkill": Condition(0, (pid,)),
         "prctl": Condition(0, of_itself),
+        # To open a file to read can empty it; landlock looks at that, and at truncate, from Linux 6.2 on.
+        "open": Condition(1, _OPENING, mask=_O_ACCMODE | _O_TRUNC),
+        "openat": Condition(2, _OPENING, mask=_O_ACCMODE | _O_TRUNC),
         # Its own thread's, not another process of the same user's.
         "sched_setaffinity": Condition(0, (0,)),
         # Not F_SETOWN and F_SETSIG, which send any signal to any process of the same user; not leases, which

@@ -63,12 +63,12 @@ def sandbox(
     device: Annotated[Device, typer.Option(help="Where children would compute.")] = Device.AUTO,
 ) -> None:
     """Try to climb the walls around uploaded models, and show which of them stand here."""
-    from worker.identity import child_identity  # noqa: PLC0415 - each command loads only what it needs
-    from worker.sandbox.proof import prove  # noqa: PLC0415
+    from worker.sandbox.proof import prove  # noqa: PLC0415 - each command loads only what it needs
+    from worker.users import child_users  # noqa: PLC0415
 
     settings = _settings()
     with _refusals():
-        climbs = prove(settings, child_identity(settings), device.value)
+        climbs = prove(settings, child_users(settings), device.value)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
         typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")
@@ -78,12 +78,12 @@ def sandbox(
 def _refusals() -> Iterator[None]:
     """Say why this worker would not run jobs safely, or not at all, without a traceback."""
     from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
-    from worker.identity import NoChildIdentityError  # noqa: PLC0415
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
+    from worker.users import NoChildUsersError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildIdentityError, NoDeviceError, SandboxError) as refusal:
+    except (NoChildUsersError, NoDeviceError, SandboxError) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

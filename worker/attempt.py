@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,8 @@ from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
+from worker.bubblewrap import Bubblewrap
+from worker.cgroups import Cgroup, Cgroups
 from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
 from worker.endings import (
     Cause,
@@ -31,8 +34,8 @@ from worker.endings import (
     ProtocolViolation,
     Refused,
 )
-from worker.identity import Identity
 from worker.lease import Lease
+from worker.limits import group_limit
 from worker.process import ChildProcess
 from worker.results import Result, collect
 from worker.runtime import Runtime
@@ -41,6 +44,7 @@ from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 from worker.transfer import Check, download, store_file
+from worker.users import ChildUsers, borrowed
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -58,7 +62,9 @@ class Tools:
     sessions: sessionmaker[Session]
     store: ObjectStore
     shutdown: threading.Event
-    identity: Identity | None
+    users: ChildUsers | None
+    cgroups: Cgroups | None
+    bubblewrap: Bubblewrap | None
     device: str
     child_command: Sequence[str]
 
@@ -86,9 +92,11 @@ class Attempt:
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
         with (
             self._lease as lease,
-            Workspace(root, self._tools.identity) as workspace,
+            borrowed(self._tools.users) as identity,
+            Workspace(root, identity) as workspace,
+            self._cgroup() as cgroup,
         ):
-            match self._reach_end(workspace, lease):
+            match self._reach_end(workspace, lease, cgroup):
                 case Finished():
                     self._publish(workspace, lease)
                 case ending:
@@ -102,7 +110,13 @@ class Attempt:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
 
-    def _reach_end(self, workspace: Workspace, lease: Lease) -> Ending:
+    def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
+        if self._tools.cgroups is None:
+            return nullcontext()
+        name = f"{self._claim.job_id}-{self._claim.attempt}"
+        return self._tools.cgroups.group(name, group_limit(self._settings))
+
+    def _reach_end(self, workspace: Workspace, lease: Lease, cgroup: Cgroup | None) -> Ending:
         try:
             self._fetch(self._claim.model, workspace, "model", lease)
             self._fetch(self._claim.dataset, workspace, "dataset", lease)
@@ -123,7 +137,7 @@ class Attempt:
             check=lease.check,
             max_bytes=settings.max_result_bytes,
         ) as keeper:
-            child = self._start_child(workspace)
+            child = self._start_child(workspace, cgroup)
             log.info("child_started", pid=child.pid)
             supervisor = Supervisor(
                 child,
@@ -149,14 +163,14 @@ class Attempt:
             checkpoint_seconds=self._settings.checkpoint_seconds,
         )
 
-    def _start_child(self, workspace: Workspace) -> ChildProcess:
-        identity = self._tools.identity
+    def _start_child(self, workspace: Workspace, cgroup: Cgroup | None) -> ChildProcess:
         confinement = Confinement(
             writable=str(workspace.output.resolve()),
             readable=(str(workspace.inputs.resolve()),),
             max_file_bytes=self._settings.max_result_bytes,
             max_cpu_seconds=int(self._settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
-            own_user=identity is not None,
+            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
+            own_user=workspace.identity is not None,
             gpu=needs_gpu(self._tools.device),
             strict=self._settings.sandbox == "strict",
         )
@@ -165,7 +179,9 @@ class Attempt:
             work_dir=workspace.output,
             log=workspace.log,
             max_log_bytes=self._settings.max_log_bytes,
-            identity=identity,
+            identity=workspace.identity,
+            cgroup=cgroup,
+            outer_wall=self._tools.bubblewrap,
         )
 
     def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:

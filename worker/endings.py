@@ -78,6 +78,17 @@ class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
         return JobError(code=ErrorCode.PROTOCOL_VIOLATION, message=message, stage=stage)
 
 
+class NotFinite(ProtocolViolation):
+    """The weights it left behind are no numbers: a training that diverged unnoticed."""
+
+    def as_job_error(self, stage: Stage | None = None) -> JobError:
+        """The failed job's error."""
+        message = printable(
+            f"The training diverged: {self}. Try a smaller retraining.learning_rate.", MAX_MESSAGE_LENGTH
+        )
+        return JobError(code=ErrorCode.TRAINING_DIVERGED, message=message, stage=stage)
+
+
 class InputLost(Exception):  # noqa: N818 - a state of the job, not of the code
     """A stored upload is gone, or no longer the bytes that were uploaded."""
 

@@ -9,7 +9,7 @@ from ladder_jobs.settings import Settings
 
 _MIB = 1 << 20
 _GIB = 1 << 30
-_NO_ID = (1 << 32) - 1  # tells the kernel to leave the id as it is
+_MAX_UID = (1 << 31) - (1 << 16)  # beyond, the kernel's special ids begin
 
 
 class WorkerSettings(Settings):
@@ -63,12 +63,19 @@ class WorkerSettings(Settings):
         description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
         "and goes on without.",
     )
-    child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
-        65_534,
-        description="User id of the processes that hold a model, where the worker runs as root; "
-        "workers may share it.",
+    bubblewrap: Literal["auto", "off"] = Field(
+        "auto", description="`auto` starts models within bubblewrap where it is installed and works."
     )
-    child_gid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(65_534, description="Their group id.")
+    child_uid: Annotated[int, Field(ge=1, lt=_MAX_UID)] = Field(
+        60_800,
+        description="Where the worker runs as root: the first of the users that hold models, one for each "
+        "attempt, each with a group of the same number.",
+    )
+    child_uids: Annotated[int, Field(ge=1, le=1 << 16)] = Field(
+        64,
+        description="How many such users there are: as many as attempts can run at once in one "
+        "`LADDER_WORK_DIR`, which is where workers agree on them.",
+    )
     allow_root_children: bool = Field(
         default=False,
         description="Run models as root where the worker is root and no other user can run Python; "

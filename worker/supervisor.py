@@ -26,7 +26,7 @@ from ladder_schema.protocol import (
 )
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
-from worker.limits import Limits
+from worker.limits import Limits, too_much_memory
 from worker.process import ChildProcess
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
@@ -73,7 +73,7 @@ class Supervisor:
         self._on_checkpoint = on_checkpoint
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._limits = Limits(settings, runtime, child.pid, output)
+        self._limits = Limits(settings, runtime, child.pid, output, watches_memory=child.cgroup is None)
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None
@@ -109,6 +109,20 @@ class Supervisor:
 
     def _hear(self, message: Message) -> None:
         self._messages += 1
+        self._check_order(message)
+        match message:
+            case Progress(stage=stage, progress=progress):
+                self._stage = stage
+                self._limits.note_progress()
+                self._lease.report(stage, progress)
+            case Checkpoint(name=name):
+                self._on_checkpoint(name)
+            case Done() | Failed() | Stopped():
+                self._last = message
+                self._kill_at = time.monotonic() + self._settings.stop_grace_seconds
+
+    def _check_order(self, message: Message) -> None:
+        """Make sure that this may be said, and now."""
         if self._messages > _MESSAGE_ALLOWANCE + _MESSAGES_PER_SECOND * self._seconds():
             raise ProtocolViolation("too many messages")
         if isinstance(message, Hello) != (self._messages == 1):
@@ -116,21 +130,12 @@ class Supervisor:
         if self._last is not None:
             raise ProtocolViolation("a message after the last one")
         match message:
-            case Progress(stage=stage, progress=progress):
-                if self._stage is not None and stage.precedes(self._stage):
-                    raise ProtocolViolation(f"{stage} after {self._stage}")
-                self._stage = stage
-                self._limits.note_progress()
-                self._lease.report(stage, progress)
-            case Checkpoint(name=name):
-                self._on_checkpoint(name)
+            case Progress(stage=stage) if self._stage is not None and stage.precedes(self._stage):
+                raise ProtocolViolation(f"{stage} after {self._stage}")
             case Stopped() if self._cause is None:
                 raise ProtocolViolation("it stopped without being asked")
             case Failed(code=code) if code in _NOT_THE_CHILDS:
                 raise ProtocolViolation(f"it blames {code}")
-            case Done() | Failed() | Stopped():
-                self._last = message
-                self._kill_at = time.monotonic() + self._settings.stop_grace_seconds
 
     def _heed_orders(self) -> None:
         if self._lease.answer is Answer.LOST:
@@ -170,6 +175,10 @@ class Supervisor:
                 return Refused(JobError(code=code, message=message, stage=stage))
         if self._cause is not None:
             return Dropped(self._cause)
+        cgroup = self._child.cgroup
+        if cgroup is not None and cgroup.oom_kills:
+            message = too_much_memory(cgroup.limit.memory_bytes)
+            return Refused(JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage))
         return Died(self._obituary(returncode))
 
     def _obituary(self, returncode: int) -> JobError:

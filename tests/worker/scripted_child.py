@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -249,6 +250,38 @@ def leave_bad_weights() -> None:
     say(DONE)
 
 
+def leave_weights_that_are_no_numbers() -> None:
+    start = greet()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    write_results(start, weights=len(header).to_bytes(8, "little") + header + b"\x00\x00\xc0\x7f")
+    say(DONE)
+
+
+def leave_fifo() -> None:
+    """Whoever opens it to read waits for a writer."""
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").unlink()
+    os.mkfifo(Path(start["work_dir"], "model.pt"))
+    say(DONE)
+
+
+def leave_hard_link() -> None:
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").rename(Path(start["work_dir"], "another"))
+    Path(start["work_dir"], "model.pt").hardlink_to(Path(start["work_dir"], "another"))
+    say(DONE)
+
+
+def leave_directory() -> None:
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").unlink()
+    Path(start["work_dir"], "model.pt").mkdir()
+    say(DONE)
+
+
 def linger() -> None:
     """Say the last word, and stay."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -288,6 +321,50 @@ def tell_environment() -> None:
         "groups": os.getgroups(),
     }
     say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
+
+
+def look_around() -> None:
+    """Fail, with what it sees of the machine as the message."""
+    start = greet()
+    attempt = Path(start["work_dir"]).parent
+    try:
+        Path("/written").write_bytes(b"x")
+    except OSError as error:
+        root = error.strerror
+    else:
+        root = "written to"
+    seen = {
+        "uid": os.getuid(),
+        "processes": sum(entry.name.isdigit() for entry in Path("/proc").iterdir()),
+        "networks": [name for _, name in socket.if_nameindex()],
+        "passwords": Path("/etc/passwd").exists(),
+        "root": root,
+        "attempts": [entry.name for entry in attempt.parent.iterdir()],
+        "cwd": str(Path.cwd()),
+    }
+    say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
+
+
+def attack_neighbour() -> None:
+    """Reach for the files and the process of another attempt, which the model names."""
+    start = greet()
+    other = json.loads(Path(start["model"]).read_bytes())
+    inputs = Path(other["inputs"])
+    attacks: dict[str, Callable[[], object]] = {
+        "list": lambda: list(inputs.iterdir()),
+        "read": (inputs / "model").read_bytes,
+        "signal": lambda: os.kill(other["pid"], signal.SIGKILL),
+        "look into": lambda: Path(f"/proc/{other['pid']}/environ").read_bytes(),
+        "list all jobs": lambda: list(inputs.parents[2].iterdir()),
+    }
+    outcomes: dict[str, object] = {"uid": os.getuid()}
+    for name, attack in attacks.items():
+        try:
+            attack()
+            outcomes[name] = "succeeded"
+        except OSError as error:
+            outcomes[name] = type(error).__name__
+    say({"type": "failed", "code": "internal", "message": json.dumps(outcomes)})
 
 
 def succeed_when_allowed() -> None:

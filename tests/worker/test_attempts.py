@@ -19,8 +19,8 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
 from worker.environment import KEPT_VARIABLES
-from worker.identity import Identity
 from worker.settings import WorkerSettings
+from worker.users import ChildUsers
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -92,6 +92,9 @@ def test_the_child_says_why_the_job_failed(bench):
         ("blame_the_worker", "it blames worker_lost"),
         ("leave_nothing", "model.pt is missing"),
         ("leave_symlink", "model.pt is no file"),
+        ("leave_fifo", "model.pt is no plain file"),
+        ("leave_hard_link", "model.pt is no plain file"),
+        ("leave_directory", "model.pt is no plain file"),
         ("leave_other_report", "report.json describes another job"),
         ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),
@@ -105,6 +108,13 @@ def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, compla
     assert len(bench.attempts(job.id)) == 1
     assert job.artifacts == []
     assert bench.child_pids(job.id) == []
+
+
+def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
+    job = bench.run("leave_weights_that_are_no_numbers")
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.TRAINING_DIVERGED)
+    assert "weights.safetensors has values that are not finite in w" in job.error_message
+    assert job.artifacts == []
 
 
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
@@ -345,8 +355,8 @@ def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):
 
 
 def test_as_root_the_child_is_another_user(bench, public_child):
-    bench.identity = Identity(uid=65_534, gid=65_534)
+    bench.users = ChildUsers(bench.settings.work_dir, first=60_800, count=1)
     seen = json.loads(bench.run((*public_child, "tell_environment")).error_message)
-    assert (seen["uid"], seen["groups"]) == (65_534, [])
+    assert (seen["uid"], seen["groups"]) == (60_800, [])
     assert bench.run((*public_child, "succeed")).status is JobStatus.SUCCEEDED
     assert bench.run((*public_child, "ignore_everything"), job_max_seconds=0.5).status is JobStatus.FAILED

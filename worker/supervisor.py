@@ -111,6 +111,8 @@ class Supervisor:
         self._messages += 1
         self._check_order(message)
         match message:
+            case Hello():
+                self._child.enter_cgroup()
             case Progress(stage=stage, progress=progress):
                 self._stage = stage
                 self._limits.note_progress()

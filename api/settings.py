@@ -29,3 +29,7 @@ class ApiSettings(Settings):
     ready_seconds: PositiveFloat = Field(
         2.0, description="How long `/readyz` waits for each of the servers the API needs."
     )
+    max_log_followers: PositiveInt = Field(
+        64,
+        description="Logs followed at a time, a quarter of them by one owner; one more is told to come back.",
+    )

@@ -12,9 +12,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ladder_jobs import claims
+from ladder_jobs import claims, joblogs
 from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
-from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
+from ladder_jobs.objects import ObjectStore, StoredObject, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
 from worker.endings import (
@@ -29,6 +29,7 @@ from worker.endings import (
     Refused,
 )
 from worker.identity import Identity
+from worker.joblog import Growth, store_log
 from worker.lease import Lease
 from worker.process import ChildProcess
 from worker.results import Result, collect
@@ -67,6 +68,7 @@ class Attempt:
         self._claim = claim
         self._settings = tools.settings
         self._lease = Lease(tools.sessions, claim, self._settings)
+        self._log: StoredObject | None = None
         self._is_unsure = False
 
     def run(self) -> None:
@@ -83,11 +85,18 @@ class Attempt:
             self._lease as lease,
             Workspace(root, self._tools.identity) as workspace,
         ):
-            match self._reach_end(workspace, lease):
-                case Finished():
-                    self._publish(workspace, lease)
-                case ending:
-                    self._settle(ending)
+            lease.carry(Growth(self._claim, workspace.log))
+            ending = self._reach_end(workspace, lease)
+            self._log = store_log(self._tools.store, self._claim, workspace.log, lease)
+            try:
+                match ending:
+                    case Finished():
+                        self._publish(workspace, lease)
+                    case _:
+                        self._settle(ending)
+            except LeaseLost:
+                self._discard([self._log.key] if self._log else [])
+                raise
 
     def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
         """Give the job back to its queue, from which nobody is to take it before a pause is over."""
@@ -202,6 +211,8 @@ class Attempt:
             try:
                 with self._tools.sessions.begin() as session:
                     self._lease.write_pending(session)
+                    if self._log is not None:
+                        joblogs.record_log(session, self._claim, self._log)
                     return write(session)
             except DATABASE_OUTAGE:
                 # The commit may have reached Postgres although its answer did not reach us.

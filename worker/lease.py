@@ -1,8 +1,9 @@
 """Keeps a claimed job this worker's, and carries its progress to Postgres."""
 
+import contextvars
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,18 @@ from worker.endings import Cause, Interrupted
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
+
+
+class Rider(Protocol):
+    """Something that heartbeats take to Postgres."""
+
+    def write(self, session: Session) -> None:
+        """Write in a heartbeat's transaction; the job is still ours there."""
+        ...
+
+    def confirm(self) -> None:
+        """The transaction was committed."""
+        ...
 
 
 class Lease:
@@ -36,7 +49,13 @@ class Lease:
         self._answer = Answer.GO_ON
         self._closing = False
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_closed, name=f"lease-{claim.job_id}")
+        self._rider: Rider | None = None
+        # In our context, so that its log lines name the job, too.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._beat_until_closed,),
+            name=f"lease-{claim.job_id}",
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,6 +81,10 @@ class Lease:
         """
         if self._answer is not Answer.GO_ON:
             raise Interrupted(Cause.LOST if self._answer is Answer.LOST else Cause.CANCEL)
+
+    def carry(self, rider: Rider) -> None:
+        """From now on write what the rider has with every heartbeat."""
+        self._rider = rider
 
     def report(self, stage: Stage, progress: float) -> None:
         """Note where the job stands: a new stage is written at once, all else with the next heartbeat."""
@@ -91,17 +114,22 @@ class Lease:
     def _beat(self) -> None:
         with self._lock:
             reports = dict(self._pending)
+        rider = self._rider
         try:
             with self._sessions.begin() as session:
                 answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
                 if answer is not Answer.LOST:
                     for stage, progress in reports.items():
                         claims.record_progress(session, self._claim, stage, progress)
+                    if rider is not None:
+                        rider.write(session)
         except LeaseLost:
             answer = Answer.LOST
         except SQLAlchemyError as error:
-            log.warning("heartbeat_failed", job=str(self._claim.job_id), error=type(error).__name__)
+            log.warning("heartbeat_failed", error=type(error).__name__)
             return
+        if rider is not None and answer is not Answer.LOST:
+            rider.confirm()
         with self._lock:
             # Only now: until its commit, whoever settles the job may have to write them.
             self._pending = {

@@ -39,7 +39,7 @@ class Runner:
         """
         attempts = 0
         while not self._tools.shutdown.is_set() and (claim := self._claim(queue)):
-            with structlog.contextvars.bound_contextvars(job=str(claim.job_id), attempt=claim.attempt):
+            with structlog.contextvars.bound_contextvars(**_named(claim)):
                 self._run(claim)
             attempts += 1
         return attempts
@@ -88,6 +88,12 @@ class Runner:
             # What Postgres refuses to store is among these: it would refuse it at the next attempt, too.
             log.exception("attempt_broken")
             attempt.fail(_INTERNAL)
+
+
+def _named(claim: Claim) -> dict[str, object]:
+    """What every line about an attempt carries."""
+    by_request = {} if claim.request_id is None else {"request_id": claim.request_id}
+    return {"job": str(claim.job_id), "attempt": claim.attempt, **by_request}
 
 
 def _is_disk_full(outage: OSError | StoreError) -> bool:

@@ -18,9 +18,10 @@ from api.errors import FieldError, Invalid, TooLarge
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
 from api.intake.feed import Feed
 from api.intake.inspector import NEEDS, FileKind, Inspector
-from api.intake.limits import UploadSlots, bounded
+from api.intake.limits import bounded
 from api.intake.multipart import Event, PartEnd, PartStart, read_parts
 from api.settings import ApiSettings
+from api.slots import Slots
 from ladder_jobs.objects import MAX_PARTS, PART_BYTES, ObjectStore, StoredObject, StoreError, upload_key
 from ladder_jobs.repository import NewUpload
 from ladder_schema.config import JobConfig
@@ -56,7 +57,9 @@ class Intake:
         self._idle_seconds = settings.upload_idle_seconds
         self._min_bytes_per_second = settings.upload_min_bytes_per_second
         self._max_body_bytes = sum(self.max_bytes.values()) + MAX_CONFIG_BYTES + _OVERHEAD_BYTES
-        self._slots = UploadSlots(settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner)
+        self._slots = Slots(
+            "uploads", settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner
+        )
 
     async def receive(
         self, body: AsyncIterator[bytes], boundary: bytes, *, announced: int | None, owner_id: UUID

@@ -27,7 +27,7 @@ def parse_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise _unknown(text) from None
+        raise unknown(text) from None
 
 
 async def submit(
@@ -66,7 +66,7 @@ def get(services: Services, caller: Caller, job_id: str) -> JobView:
     Raises:
         NotFound: The caller has no such job.
     """
-    return job_view(_find(services, caller, job_id))
+    return job_view(find(services, caller, job_id))
 
 
 def page(services: Services, caller: Caller, *, after: str | None, limit: int) -> JobPage:
@@ -100,7 +100,7 @@ def cancel(services: Services, caller: Caller, job_id: str) -> JobView:
     except IllegalTransitionError:
         raise Conflict("The job has ended; there is nothing left to cancel.") from None
     if job is None:
-        raise _unknown(job_id)
+        raise unknown(job_id)
     return job_view(job)
 
 
@@ -120,7 +120,7 @@ def delete(services: Services, caller: Caller, job_id: str) -> None:
             f"then delete it when /jobs/{job_id} says cancelled."
         ) from None
     if not known:
-        raise _unknown(job_id)
+        raise unknown(job_id)
 
 
 def events(services: Services, caller: Caller, job_id: str, *, after: int, limit: int) -> EventPage:
@@ -132,7 +132,7 @@ def events(services: Services, caller: Caller, job_id: str, *, after: int, limit
     with services.sessions() as session:
         found = repository.list_events(session, caller.id, parse_id(job_id), after=after, limit=limit + 1)
     if not found:  # past the last event, or no job of the caller's
-        _find(services, caller, job_id)
+        find(services, caller, job_id)
     shown = found[:limit]
     more = len(found) > limit
     return EventPage(
@@ -148,7 +148,7 @@ def artifact(services: Services, caller: Caller, job_id: str, name: ArtifactName
         NotFound: The caller has no such job, or it has no such result.
         Conflict: The job has not succeeded.
     """
-    job = _find(services, caller, job_id)
+    job = find(services, caller, job_id)
     if job.status is not JobStatus.SUCCEEDED:
         ended = job.status.is_final
         advice = f"see /jobs/{job.id}" if ended else f"ask again when /jobs/{job.id} says succeeded"
@@ -198,13 +198,19 @@ def _earlier(services: Services, caller: Caller, idempotency_key: str | None) ->
         return job_view(job) if job else None
 
 
-def _find(services: Services, caller: Caller, job_id: str) -> Job:
+def find(services: Services, caller: Caller, job_id: str) -> Job:
+    """The job's row.
+
+    Raises:
+        NotFound: The caller has no such job.
+    """
     with services.sessions() as session:
         job = repository.get_job(session, caller.id, parse_id(job_id))
     if job is None:
-        raise _unknown(job_id)
+        raise unknown(job_id)
     return job
 
 
-def _unknown(job_id: str) -> NotFound:
+def unknown(job_id: str) -> NotFound:
+    """What to raise for a job that the caller does not have."""
     return NotFound(f"You have no job {job_id[:64]!r}. GET /jobs lists yours.")

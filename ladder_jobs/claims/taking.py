@@ -37,7 +37,12 @@ class UploadRef:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in a worker's hands."""
+    """A job in a worker's hands.
+
+    Attributes:
+        request_id: Of the request that made the job, for the logs.
+        traceparent: W3C trace context of that request, if it was traced.
+    """
 
     job_id: UUID
     attempt: int
@@ -45,6 +50,8 @@ class Claim:
     config: JobConfig
     model: UploadRef
     dataset: UploadRef
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -82,6 +89,8 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
             config=config,
             model=_reference(row, "model"),
             dataset=_reference(row, "dataset"),
+            request_id=row.request_id,
+            traceparent=row.traceparent,
         )
 
 
@@ -121,7 +130,7 @@ new_event AS (
     SELECT id, attempt, '{EventKind.CLAIMED}', stage, '{{}}' FROM taken
 )
 SELECT
-    taken.id, taken.attempt, taken.config,
+    taken.id, taken.attempt, taken.config, taken.request_id, taken.traceparent,
     model.object_key AS model_object_key, model.bytes AS model_bytes,
     model.sha256 AS model_sha256, model.filename AS model_filename,
     dataset.object_key AS dataset_object_key, dataset.bytes AS dataset_bytes,

@@ -26,6 +26,7 @@ PATHS = [
     ("GET", "/jobs/{job_id}/examples"),
     ("GET", "/jobs/{job_id}/report"),
     ("GET", "/jobs/{job_id}/report.html"),
+    ("GET", "/jobs/{job_id}/log"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 ]

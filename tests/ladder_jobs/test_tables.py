@@ -2,13 +2,17 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text, update
 from sqlalchemy.exc import IntegrityError
 
+import migrations
 from ladder_jobs.database import connect, migrate
 from ladder_jobs.states import EVENT_OF, TRANSITIONS, IllegalTransitionError, check
 from ladder_jobs.tables import Attempt, Base, Job
@@ -48,9 +52,11 @@ def test_a_migration_lets_others_pass_and_tries_again(database_url):
     url = f"{database_url}?options=-csearch_path%3Dbusy"
     migrate(url)
     with engine.begin() as connection:  # as a version that has only the first migration left it
-        connection.execute(text("DROP TABLE busy.deletions"))
-        connection.execute(text("DROP INDEX busy.ix_jobs_claim_of_owner"))
-        connection.execute(text("UPDATE busy.alembic_version SET version_num = '0001'"))
+        connection.execute(text("SET LOCAL search_path TO busy"))
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
     waits = text("SELECT count(*) FROM pg_locks WHERE relation = 'busy.jobs'::regclass AND NOT granted")
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as holder:

@@ -6,6 +6,7 @@ has deleted it. So a crash between the two loses nothing, and whoever deletes tw
 
 from uuid import UUID
 
+import structlog
 from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -13,6 +14,8 @@ from sqlalchemy.orm import Session
 from ladder_jobs.objects import ObjectStore, job_prefix
 from ladder_jobs.tables import Deletion, Job, Upload
 from ladder_schema.jobs import JobStatus
+
+log = structlog.get_logger(__name__)
 
 
 class JobNotFinalError(Exception):
@@ -77,4 +80,5 @@ def delete_objects(session: Session, store: ObjectStore, *, limit: int) -> int:
         for key in store.list_keys(entry.object_key) if whole else (entry.object_key,):
             store.delete(key)
         session.delete(entry)
+        log.info("object_deleted", key=entry.object_key)
     return len(entries)

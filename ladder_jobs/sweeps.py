@@ -1,7 +1,8 @@
 """What housekeeping repairs: leases nobody renewed, and queues whose wake-up got lost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -43,13 +44,40 @@ WHERE queues.queue IS NOT NULL
 
 
 @dataclass(frozen=True)
-class SweepResult:
-    """How many jobs a sweep moved where, and how many of each queue can be claimed, as far as it counted."""
+class LostAttempt:
+    """An attempt that a sweep ended, and the state it gave the job."""
 
-    requeued: int
-    failed: int
-    cancelled: int
+    job_id: UUID
+    attempt: int
+    worker: str | None
+    request_id: str | None
+    status: JobStatus
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Which jobs a sweep moved where, and how many of each queue can be claimed, as far as it counted."""
+
+    lost: Sequence[LostAttempt]
     waiting: Mapping[str, int]
+
+    @property
+    def requeued(self) -> int:
+        """How many went back to their queues."""
+        return self._count(JobStatus.QUEUED)
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return self._count(JobStatus.FAILED)
+
+    @property
+    def cancelled(self) -> int:
+        """How many were cancelled."""
+        return self._count(JobStatus.CANCELLED)
+
+    def _count(self, status: JobStatus) -> int:
+        return sum(attempt.status is status for attempt in self.lost)
 
 
 def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
@@ -70,18 +98,17 @@ def sweep(session: Session, *, max_worker_losses: int) -> SweepResult:
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
-    ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
+    lost = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
     return SweepResult(
-        requeued=ended.count(JobStatus.QUEUED),
-        failed=ended.count(JobStatus.FAILED),
-        cancelled=ended.count(JobStatus.CANCELLED),
+        lost=lost,
         waiting={row.queue: row.jobs for row in session.execute(_WAITING) if row.jobs},
     )
 
 
-def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> JobStatus:
+def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> LostAttempt:
     reason = "the worker was lost"
+    worker = job.worker
     job.worker_losses += 1
     error = None
     if job.status is JobStatus.CANCELLING:
@@ -97,4 +124,4 @@ def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> Job
             stage=job.stage,
         )
     move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason=reason)
-    return target
+    return LostAttempt(job.id, job.attempt, worker, job.request_id, target)

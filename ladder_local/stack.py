@@ -1,5 +1,6 @@
 """The servers, the API and the workers together."""
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -57,6 +58,7 @@ class LocalStack:
         self._port = port
         self._workers = workers
         self._commands: dict[str, Command] = {}
+        self._listeners = itertools.count()
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -136,9 +138,16 @@ class LocalStack:
             name=name,
             # -P: a directory named like one of ours, wherever the user is, must not be imported instead.
             argv=(sys.executable, "-P", "-m", *module),
-            environment=environment,
+            environment={**environment, **self._listener()},
             directory=self.directory.path,
         )
+
+    def _listener(self) -> dict[str, str]:
+        """Where the next process shows its metrics: the setting's port is the first one's, the next the next's."""
+        if self.settings.metrics_listen is None:
+            return {}
+        host, _, port = self.settings.metrics_listen.rpartition(":")
+        return {"LADDER_METRICS_LISTEN": f"{host}:{int(port) + next(self._listeners)}"}
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

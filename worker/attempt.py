@@ -12,9 +12,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ladder_jobs import claims, joblogs
+from ladder_jobs import claims, joblogs, tracing
 from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
 from ladder_jobs.objects import ObjectStore, StoredObject, StoreError, attempt_key
+from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
 from worker.endings import (
@@ -61,13 +62,18 @@ class Tools:
 
 
 class Attempt:
-    """Sees one claim through."""
+    """Sees one claim through.
+
+    Attributes:
+        outcome: How the attempt ended; None until its end is certain.
+    """
 
     def __init__(self, tools: Tools, claim: Claim) -> None:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
         self._lease = Lease(tools.sessions, claim, self._settings)
+        self.outcome: Outcome | None = None
         self._log: StoredObject | None = None
         self._is_unsure = False
 
@@ -91,7 +97,8 @@ class Attempt:
             try:
                 match ending:
                     case Finished():
-                        self._publish(workspace, lease)
+                        with tracing.span("publish"):
+                            self._publish(workspace, lease)
                     case _:
                         self._settle(ending)
             except LeaseLost:
@@ -101,15 +108,18 @@ class Attempt:
     def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
         """Give the job back to its queue, from which nobody is to take it before a pause is over."""
         self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
+        self.outcome = Outcome.RELEASED
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
+        self.outcome = Outcome.FAILED
 
     def _reach_end(self, workspace: Workspace, lease: Lease) -> Ending:
         try:
-            self._fetch(self._claim.model, workspace, "model", lease)
-            self._fetch(self._claim.dataset, workspace, "dataset", lease)
+            with tracing.span("fetch"):
+                self._fetch(self._claim.model, workspace, "model", lease)
+                self._fetch(self._claim.dataset, workspace, "dataset", lease)
         except InputLost as loss:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
@@ -161,8 +171,10 @@ class Attempt:
                 self.fail(error)
             case Died(error=error):
                 self._write(lambda session: self._release(session, reason=error.message, error=error))
+                self.outcome = Outcome.CHILD_DIED
             case Dropped(cause=Cause.CANCEL):
                 self._write(lambda session: claims.settle_cancelled(session, self._claim))
+                self.outcome = Outcome.CANCELLED
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
             case Dropped(cause=Cause.LOST):
@@ -188,6 +200,7 @@ class Attempt:
             self._discard(keys)
             raise
         log.info("attempt_ended", ending="finished", status=str(status))
+        self.outcome = Outcome.SUCCEEDED if status is JobStatus.SUCCEEDED else Outcome.CANCELLED
         if status is not JobStatus.SUCCEEDED:
             self._discard(keys)
 

@@ -9,11 +9,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ladder_jobs import claims
+from ladder_jobs import claims, health
 from ladder_jobs.claims import Answer, Claim, LeaseLost
 from ladder_schema.jobs import Stage
 from worker.endings import Cause, Interrupted
+from worker.metrics import HEARTBEAT_FAILURES, HEARTBEAT_SECONDS
 from worker.settings import WorkerSettings
+
+STUCK_SECONDS = 60.0
+"""How long a loop of a running attempt may take for one turn: longer than any wait for Postgres."""
 
 log = structlog.get_logger(__name__)
 
@@ -107,16 +111,18 @@ class Lease:
 
     def _beat_until_closed(self) -> None:
         while not (self._closing or self._answer is Answer.LOST):
+            health.beat("lease", within=STUCK_SECONDS)
             self._beat()
             self._wake.wait(self._heartbeat_seconds)
             self._wake.clear()
+        health.rest("lease")
 
     def _beat(self) -> None:
         with self._lock:
             reports = dict(self._pending)
         rider = self._rider
         try:
-            with self._sessions.begin() as session:
+            with HEARTBEAT_SECONDS.time(), self._sessions.begin() as session:
                 answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
                 if answer is not Answer.LOST:
                     for stage, progress in reports.items():
@@ -126,6 +132,7 @@ class Lease:
         except LeaseLost:
             answer = Answer.LOST
         except SQLAlchemyError as error:
+            HEARTBEAT_FAILURES.inc()
             log.warning("heartbeat_failed", error=type(error).__name__)
             return
         if rider is not None and answer is not Answer.LOST:

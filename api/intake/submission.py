@@ -20,6 +20,7 @@ from api.intake.feed import Feed
 from api.intake.inspector import NEEDS, FileKind, Inspector
 from api.intake.limits import bounded
 from api.intake.multipart import Event, PartEnd, PartStart, read_parts
+from api.metrics import UPLOAD_BYTES
 from api.settings import ApiSettings
 from api.slots import Slots
 from ladder_jobs.objects import MAX_PARTS, PART_BYTES, ObjectStore, StoredObject, StoreError, upload_key
@@ -165,6 +166,7 @@ class _Receipt:
             with anyio.CancelScope(shield=True):
                 await asyncio.gather(storing, return_exceptions=True)
         stored = storing.result()
+        UPLOAD_BYTES.labels(kind).inc(stored.bytes)
         return NewUpload(
             id=upload_id,
             kind=kind,

@@ -11,6 +11,7 @@ from api.intake.multipart import boundary_of
 from api.jobs import logs, service
 from api.jobs.downloads import Download, prefers_html, serve
 from api.jobs.views import EventPage
+from api.middleware import request_id
 from api.security import Authenticated
 from api.services import Use
 from ladder_jobs.wakeups import send_wakeup
@@ -117,6 +118,7 @@ async def post_job(
         boundary_of(request.headers.get("content-type", "")),
         announced=_content_length(request),
         idempotency_key=idempotency_key,
+        request_id=request_id(request.scope),
     )
     background.add_task(send_wakeup, services.celery, services.settings.queue)
     response.headers["Location"] = f"/jobs/{job.id}"

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api.errors import NotFound
 from api.jobs import service
 from api.jobs.downloads import LOG_MEDIA_TYPE, Download, guarded, serve, short_id
+from api.metrics import LOGS_FOLLOWED
 from api.services import Services
 from ladder_jobs.joblogs import LogState, read_log
 from ladder_jobs.keys import Caller
@@ -102,7 +103,7 @@ class _Following(StreamingResponse):
         Raises:
             Unavailable: Too many logs are followed already.
         """
-        with self._slot:
+        with self._slot, LOGS_FOLLOWED.track_inprogress():
             await super().__call__(scope, receive, send)
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import anyio.to_thread
+import structlog
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.errors import Conflict, NotFound
@@ -15,7 +16,10 @@ from ladder_jobs.deletions import JobNotFinalError, delete_job
 from ladder_jobs.keys import Caller
 from ladder_jobs.states import IllegalTransitionError
 from ladder_jobs.tables import Artifact, Job
+from ladder_jobs.tracing import traceparent
 from ladder_schema.jobs import ArtifactName, JobPage, JobStatus, JobView
+
+log = structlog.get_logger(__name__)
 
 
 def parse_id(text: str) -> UUID:
@@ -38,6 +42,7 @@ async def submit(
     *,
     announced: int | None,
     idempotency_key: str | None,
+    request_id: str,
 ) -> JobView:
     """Receive a body and queue its job, unless an earlier request with the same key has done so.
 
@@ -49,7 +54,9 @@ async def submit(
         return earlier
     submission = await services.intake.receive(body, boundary, announced=announced, owner_id=caller.id)
     try:
-        return await anyio.to_thread.run_sync(_create, services, caller, submission, idempotency_key)
+        job = await anyio.to_thread.run_sync(
+            _create, services, caller, submission, idempotency_key, request_id
+        )
     except _NotQueuedError as error:
         await services.intake.discard([submission.model.key, submission.dataset.key])
         if isinstance(error.cause, IntegrityError):
@@ -58,6 +65,8 @@ async def submit(
             if earlier is not None:
                 return earlier
         raise error.cause from None
+    log.info("job_queued", job=str(job.id), queue=services.settings.queue)
+    return job
 
 
 def get(services: Services, caller: Caller, job_id: str) -> JobView:
@@ -168,7 +177,11 @@ class _NotQueuedError(Exception):
 
 
 def _create(
-    services: Services, caller: Caller, submission: Submission, idempotency_key: str | None
+    services: Services,
+    caller: Caller,
+    submission: Submission,
+    idempotency_key: str | None,
+    request_id: str,
 ) -> JobView:
     with services.sessions() as session:
         try:
@@ -180,6 +193,8 @@ def _create(
                 dataset=submission.dataset,
                 queue=services.settings.queue,
                 idempotency_key=idempotency_key,
+                request_id=request_id,
+                traceparent=traceparent(),
             )
             view = job_view(job)
         except SQLAlchemyError as error:

@@ -143,7 +143,7 @@ class LocalStack:
         )
 
     def _listener(self) -> dict[str, str]:
-        """Where the next process shows its metrics: the setting's port is the first one's, the next the next's."""
+        """Where the next process shows its metrics: on the setting's port, or the one after the last."""
         if self.settings.metrics_listen is None:
             return {}
         host, _, port = self.settings.metrics_listen.rpartition(":")

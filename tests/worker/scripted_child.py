@@ -333,6 +333,10 @@ def succeed_at_second_attempt() -> None:
     (succeed if int(Path.cwd().parent.name) > 1 else ignore_everything)()
 
 
+def die_at_first_attempt() -> None:
+    (succeed if int(Path.cwd().parent.name) > 1 else die)()
+
+
 def main() -> None:
     # Dies with its parent, as the real one does.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

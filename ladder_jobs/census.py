@@ -11,17 +11,15 @@ from ladder_schema.jobs import JobStatus
 
 _LEASED = ", ".join(f"'{status}'" for status in JobStatus if status in LEASED_STATUSES)
 
-# A job waits since it was posted, or since its last attempt ended, or since its pause is over. Final jobs are
-# not counted: there is no end of them.
+# A job waits since it was posted, or since its last attempt ended, or since its pause is over. Only rows that
+# count are read, by index, however many final jobs and attempts there are; final jobs are not counted.
 _CENSUS = text(
     f"""
-SELECT jobs.queue, '{JobStatus.QUEUED}' AS status, count(*) AS jobs,
-    greatest(0, extract(epoch FROM now() - min(
-        greatest(jobs.created_at, jobs.not_before, attempts.ended_at)
-    )))::float8 AS oldest_seconds
-FROM jobs LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.number = jobs.attempt
-WHERE jobs.status = '{JobStatus.QUEUED}'
-GROUP BY jobs.queue
+SELECT queue, '{JobStatus.QUEUED}' AS status, count(*) AS jobs,
+    greatest(0, extract(epoch FROM now() - min(greatest(created_at, not_before, CASE WHEN attempt > 0 THEN (
+        SELECT ended_at FROM attempts WHERE job_id = jobs.id AND number = jobs.attempt
+    ) END))))::float8 AS oldest_seconds
+FROM jobs WHERE status = '{JobStatus.QUEUED}' GROUP BY queue
 UNION ALL
 SELECT queue, status, count(*), 0 FROM jobs WHERE status IN ({_LEASED}) GROUP BY queue, status
 """  # noqa: S608 - of constants

@@ -24,13 +24,13 @@ COPY pyproject.toml README.md LICENSE ./
 
 FROM dependencies AS api-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip install ".[api]"
+    pip install ".[api,tracing]"
 
 FROM dependencies AS worker-dependencies
 # PyTorch's index of CPU builds; PyPI's own are built for CUDA and weigh gigabytes.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install ".[worker]"
+    PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install ".[worker,tracing]"
 
 FROM dependencies AS wheel
 COPY . .

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 Value = str | int | float | bool
 
 _STANDARD_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+# What is left at a process's end is sent within this time or not at all: a stopped worker has to end, whether
+# or not a collector listens.
+_EXPORT_SECONDS = 2.0
 _tracer: "Tracer | None" = None
 
 
@@ -52,7 +55,9 @@ def configure_tracing(endpoint: str | None, service: str) -> None:
             f"{' and '.join(_STANDARD_VARIABLES)}"
         ) from missing
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_SECONDS))
+    )
     _tracer = provider.get_tracer("ladder")
     log.info("tracing_started", service=service)
 

@@ -266,15 +266,7 @@ def get_report_page(request: Request, services: Use, caller: Authenticated, job_
     "/{job_id}/log",
     response_class=Response,
     summary="Read a job's log",
-    responses={
-        200: {
-            "description": "What the attempt's process wrote: untrusted text, control characters included",
-            "content": {"text/plain": {}},
-            "headers": {logs.ATTEMPT_HEADER: {"description": "Which attempt", "schema": {"type": "integer"}}},
-        },
-        **_DOWNLOAD,
-        **documented(errors.Invalid),
-    },
+    responses={200: logs.ANSWER, **_DOWNLOAD, **documented(errors.Invalid)},
 )
 def get_log(
     request: Request,

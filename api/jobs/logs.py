@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -28,6 +29,11 @@ from ladder_jobs.tables import AttemptLog
 log = structlog.get_logger(__name__)
 
 ATTEMPT_HEADER = "Ladder-Attempt"
+ANSWER: dict[str, Any] = {
+    "description": "What the attempt's process wrote: untrusted text, control characters included",
+    "content": {"text/plain": {}},
+    "headers": {ATTEMPT_HEADER: {"description": "Which attempt", "schema": {"type": "integer"}}},
+}
 _POLL_SECONDS = 0.5
 _OUTAGE_SECONDS = 2.0
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,11 +42,14 @@ class Running:
         return [line for line in self.lines() if line["event"] == event]
 
     def metrics(self) -> str:
-        """Wait until it serves its metrics, and ask for them."""
+        """Ask for its metrics."""
+        return httpx.get(f"http://{self.listener()}/metrics").raise_for_status().text
+
+    def listener(self) -> str:
+        """Wait until it serves its metrics, and say where."""
         eventually(lambda: self.said("metrics_served"))
         (line,) = self.said("metrics_served")
-        self.listener = f"http://{line['address']}"
-        return httpx.get(f"{self.listener}/metrics").raise_for_status().text
+        return line["address"]
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -70,17 +74,8 @@ class Service:
     def start(self, *command: str) -> Running:
         log = self.directory / f"{self._started}.log"
         self._started += 1
-        environment = {
-            **os.environ,
-            **as_environment(self.settings),
-            "LADDER_WORK_DIR": str(self.directory / "work"),
-            "LADDER_QUEUE": self.queue,
-            "LADDER_METRICS_LISTEN": f"{LOOPBACK}:0",
-            "LADDER_SWEEP_SECONDS": "0.2",
-            **self.more,
-        }
         with log.open("wb") as stderr:
-            process = subprocess.Popen([sys.executable, *command], env=environment, stderr=stderr)
+            process = subprocess.Popen([sys.executable, *command], env=self.environment(), stderr=stderr)
 
         def end() -> None:
             process.kill()
@@ -89,6 +84,18 @@ class Service:
 
         self._processes.callback(end)
         return Running(process, log)
+
+    def environment(self) -> dict[str, str]:
+        """What a process finds in its environment."""
+        return {
+            **os.environ,
+            **as_environment(self.settings),
+            "LADDER_WORK_DIR": str(self.directory / "work"),
+            "LADDER_QUEUE": self.queue,
+            "LADDER_METRICS_LISTEN": f"{LOOPBACK}:0",
+            "LADDER_SWEEP_SECONDS": "0.2",
+            **self.more,
+        }
 
     def api(self) -> tuple[Running, Client]:
         api = self.start(
@@ -128,8 +135,6 @@ def service(settings: Settings) -> Iterator[Service]:
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     """A model and a dataset that get past the API."""
-    import zipfile
-
     paths = tmp_path / "model.pt", tmp_path / "data.npz"
     for path in paths:
         with zipfile.ZipFile(path, "w") as archive:

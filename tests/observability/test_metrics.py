@@ -1,6 +1,8 @@
 """What is counted, as Prometheus would see it; the document and the alerts name what there is."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from prometheus_client.registry import Collector
 import api.metrics
 import worker.metrics
 from ladder_jobs import health
+from ladder_jobs.database import connect, session_factory
 from ladder_jobs.exposition import exposing
 from ladder_schema.jobs import JobStatus
 from tests.observability.conftest import eventually
@@ -141,6 +144,32 @@ def test_a_running_child_and_a_long_wait_are_seen(service, files):
     assert (seen["ladder_worker_busy",], seen["ladder_child_resident_bytes",] > 1 << 20) == (1, True)
 
 
+def jobs_shown(collector: QueueCollector) -> dict[tuple[str, str], float]:
+    jobs, _ = collector.collect()
+    return {(sample.labels["queue"], sample.labels["status"]): sample.value for sample in jobs.samples}
+
+
+def test_jobs_are_counted_once_in_a_while_however_many_ask(service, files):
+    _, client = service.api()
+    engine = connect(service.settings.database_url.get_secret_value())
+    with client:
+        first = client.submit(*files)
+        lasting, passing = (QueueCollector(session_factory(engine), fresh_seconds=s) for s in (3600, 0))
+        queued = service.queue, "queued"
+        assert jobs_shown(lasting)[queued] == jobs_shown(passing)[queued] == 1
+        client.submit(*files)
+        assert (jobs_shown(lasting)[queued], jobs_shown(passing)[queued]) == (1, 2)
+        for job in (first, *client.list()):
+            client.cancel(job.id)
+    assert jobs_shown(passing)[queued] == 0, "a queue that was seen once stays in sight"
+    engine.dispose()
+
+
+def test_without_a_database_no_jobs_are_shown():
+    engine = connect("postgresql://u:p@127.0.0.1:1/x")
+    assert jobs_shown(QueueCollector(session_factory(engine))) == {}
+
+
 def test_no_metrics_are_on_the_public_port(service):
     _, client = service.api()
     with client:
@@ -159,6 +188,18 @@ def test_a_stuck_loop_fails_the_health_check():
         finally:
             health.rest("a loop")
         assert httpx.get(f"http://{address}/else").status_code == 404
+
+
+def test_the_containers_check_asks_the_worker_and_its_listener(service):
+    def check(listen: str) -> int:
+        environment = service.environment() | {"LADDER_METRICS_LISTEN": listen}
+        return subprocess.run(
+            [sys.executable, ROOT / "deploy" / "ping_worker.py"], env=environment
+        ).returncode
+
+    listen = service.worker("succeed").listener()
+    eventually(lambda: check(listen) == 0)
+    assert check("127.0.0.1:1") == 1
 
 
 def test_without_an_address_nothing_listens():

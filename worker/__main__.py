@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ladder_jobs.logs import configure_logging
+from ladder_jobs.tracing import TracingUnavailableError
 from worker.settings import WorkerSettings
 
 
@@ -70,13 +71,13 @@ def sandbox(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Say why models would not be run safely here, without a traceback."""
+    """Say why this worker does not start, without a traceback."""
     from worker.identity import NoChildIdentityError  # noqa: PLC0415 - each command loads only what it needs
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildIdentityError, SandboxError) as refusal:
+    except (NoChildIdentityError, SandboxError, TracingUnavailableError) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

@@ -24,13 +24,13 @@ COPY pyproject.toml README.md LICENSE ./
 
 FROM dependencies AS api-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip install ".[api]"
+    pip install ".[api,tracing]"
 
 FROM dependencies AS worker-dependencies
 # PyTorch's index of CPU builds; PyPI's own are built for CUDA and weigh gigabytes.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install ".[worker]"
+    PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install ".[worker,tracing]"
 
 FROM dependencies AS wheel
 COPY . .
@@ -50,7 +50,7 @@ USER ladder
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
-CMD ["python", "-m", "uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log"]
+CMD ["python", "-m", "uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--timeout-graceful-shutdown", "5"]
 
 FROM runtime AS worker
 # matplotlib's font cache wants a place to write; a read-only container has one at /tmp.

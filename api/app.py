@@ -12,9 +12,11 @@ from pydantic.json_schema import models_json_schema
 from api import handlers, health
 from api.errors import ProblemView
 from api.jobs import endpoints as jobs
-from api.middleware import LingerMiddleware, RequestLogMiddleware
+from api.middleware import LingerMiddleware, RequestLogMiddleware, TraceMiddleware
 from api.services import Services, build
 from api.settings import ApiSettings
+from ladder_jobs import tracing
+from ladder_jobs.exposition import exposing
 from ladder_jobs.logs import configure_logging
 from ladder_schema.report import Report
 
@@ -26,11 +28,12 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     Args:
         settings: Its settings. Without, this is the entry point: they are read from the environment, and the
-            process logs as JSON.
+            process logs as JSON, and sends traces where that is configured.
     """
     if settings is None:
         settings = ApiSettings()
         configure_logging(settings.log_level)
+        tracing.configure_tracing(settings.traces_endpoint, "ladder-api")
     app = _App(
         title="LADDER",
         summary="Model hardening as a service.",
@@ -46,6 +49,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     handlers.install(app)
     app.add_middleware(LingerMiddleware)
     app.add_middleware(RequestLogMiddleware)
+    if tracing.is_tracing():
+        app.add_middleware(TraceMiddleware)
     return app
 
 
@@ -73,7 +78,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Not fatal: /readyz tells, tries again, and the API works as soon as the store does.
         log.warning("object store not ready", error=store.error)
     try:
-        yield
+        with exposing(services.settings.metrics_listen):
+            yield
     finally:
         services.engine.dispose()
         services.celery.close()

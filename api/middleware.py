@@ -5,18 +5,23 @@ Plain ASGI, so that bodies stream through untouched.
 
 import re
 import time
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
+from ladder_jobs import tracing
+
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINGER_SECONDS = 10.0
+_MAX_PATH = 256
+_UNTRACED = frozenset({"/healthz", "/readyz"})
 
 
 def request_id(scope: Scope) -> str:
@@ -26,7 +31,7 @@ def request_id(scope: Scope) -> str:
 
 
 class RequestLogMiddleware:
-    """Gives each request an id, the caller's own if it sent a decent one, and logs one line without secrets.
+    """Gives each request an id, the caller's own if it sent a decent one; logs and counts it.
 
     The line has neither headers nor the query, which is where secrets would be.
     """
@@ -56,13 +61,62 @@ class RequestLogMiddleware:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
+                seconds = time.perf_counter() - began
                 log.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=scope["path"][:_MAX_PATH],
                     status=status,
-                    seconds=round(time.perf_counter() - began, 4),
+                    seconds=round(seconds, 4),
+                    **_job(scope),
                 )
+                metrics.count_request(scope["method"], _route(scope), status, seconds)
+
+
+class TraceMiddleware:
+    """Makes each request but the health checks a span, in the caller's trace if it names one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["path"] in _UNTRACED:
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        method = scope["method"]
+        with tracing.span(method, parent=Headers(scope=scope).get("traceparent")):
+            try:
+                await self._app(scope, receive, watched_send)
+            finally:
+                route = _route(scope)
+                tracing.describe(
+                    {"http.request.method": method, "http.response.status_code": status, **_job(scope)}
+                    | ({"http.route": route} if route else {}),
+                    name=f"{method} {route}" if route else None,
+                    failed=status >= 500,
+                )
+
+
+def _route(scope: Scope) -> str | None:
+    """Template of the path; None where no route took it."""
+    return getattr(scope.get("route"), "path", None)
+
+
+def _job(scope: Scope) -> dict[str, str]:
+    """The job that the path names, if it does."""
+    try:
+        return {"job": str(UUID(scope.get("path_params", {})["job_id"]))}
+    except (KeyError, ValueError):
+        return {}
 
 
 class LingerMiddleware:

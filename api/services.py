@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
+import anyio
 from celery import Celery
 from fastapi import Depends, Request
 from sqlalchemy import Engine
@@ -12,10 +13,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.intake.submission import Intake
 from api.probes import DependencyName, Probe, probes
 from api.settings import ApiSettings
+from api.slots import Slots
 from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.retention import Retention
 from ladder_jobs.wakeups import celery_app
+
+_LOG_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Services:
     intake: Intake
     probes: Mapping[DependencyName, Probe]
     retention: Retention
+    followers: Slots
+    log_threads: anyio.CapacityLimiter
 
 
 def build(settings: ApiSettings) -> Services:
@@ -38,6 +44,7 @@ def build(settings: ApiSettings) -> Services:
     sessions = session_factory(engine)
     store = ObjectStore(settings)
     celery = celery_app(settings)
+    followers = settings.max_log_followers
     return Services(
         settings=settings,
         engine=engine,
@@ -47,6 +54,9 @@ def build(settings: ApiSettings) -> Services:
         intake=Intake(settings, store),
         probes=probes(settings, sessions, celery),
         retention=Retention.of(settings),
+        followers=Slots("followed logs", followers, max(1, followers // 4)),
+        # Of their own: while a server is silent, those who follow logs must not keep others waiting.
+        log_threads=anyio.CapacityLimiter(_LOG_THREADS),
     )
 
 

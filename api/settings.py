@@ -34,6 +34,10 @@ class ApiSettings(Settings):
     ready_seconds: PositiveFloat = Field(
         2.0, description="How long `/readyz` waits for each of the servers the API needs."
     )
+    max_log_followers: PositiveInt = Field(
+        64,
+        description="Logs followed at a time, a quarter of them by one owner; one more is told to come back.",
+    )
 
     @model_validator(mode="after")
     def _uploads_are_no_orphans_yet(self) -> Self:

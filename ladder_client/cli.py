@@ -95,6 +95,22 @@ def download(
 
 
 @app.command()
+def logs(
+    job_id: JobId,
+    api_key: Key,
+    url: Url = _DEFAULT_URL,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt. [default: the latest]")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job ends, through all attempts that come.")
+    ] = False,
+) -> None:
+    """Print what the process that hardens the model has written, without control characters."""
+    with _client(url, api_key) as client:
+        for text in client.logs(job_id, attempt=attempt, follow=follow):
+            typer.echo(text, nl=False)
+
+
+@app.command()
 def cancel(job_id: JobId, api_key: Key, url: Url = _DEFAULT_URL) -> None:
     """Cancel a job."""
     with _client(url, api_key) as client:

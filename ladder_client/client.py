@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from ladder_client import downloads
+from ladder_client import downloads, logs
 from ladder_client.errors import (
     ApiError,
     JobCancelled,
@@ -23,6 +23,7 @@ from ladder_client.errors import (
     WaitTimeoutError,
 )
 from ladder_client.retries import PassingFaultError, is_passing, persist
+from ladder_client.text import printable
 from ladder_schema.jobs import FILE_NAMES, ArtifactName, ArtifactView, JobPage, JobStatus, JobView
 
 # Long where the service works before it answers: it stores an upload's last bytes, and checks them.
@@ -192,6 +193,21 @@ class Client:
             artifact.name: self._download(artifact, directory / FILE_NAMES[artifact.name])
             for artifact in self.get(job_id).artifacts
         }
+
+    def logs(self, job_id: UUID, *, attempt: int | None = None, follow: bool = False) -> Iterator[str]:
+        """What the process of an attempt wrote, without the control characters that it may hold.
+
+        Args:
+            job_id: Which job.
+            attempt: Which attempt, counted from 1; by default the latest.
+            follow: Go on until the job ends, through all attempts that come.
+
+        Raises:
+            NotFoundError: There is none of yours with this id, or it has no such attempt.
+        """
+        with _translated():
+            read = logs.follow if follow else logs.read
+            yield from printable(read(self._http, job_id, attempt, self._patience))
 
     def _download(self, artifact: ArtifactView, path: Path) -> Path:
         with _translated():

@@ -24,7 +24,7 @@ def fetch(http: httpx.Client, artifact: ArtifactView, path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with http.stream("GET", relative(artifact.href)) as response, draft.open("wb") as file:
-            _check(response)
+            check(response)
             digest = hashlib.sha256()
             for chunk in response.iter_bytes():
                 digest.update(chunk)
@@ -55,7 +55,13 @@ def relative(href: str) -> str:
     return href.lstrip("/")
 
 
-def _check(response: httpx.Response) -> None:
+def check(response: httpx.Response) -> None:
+    """Make sure that an answer whose body is to be streamed is a good one.
+
+    Raises:
+        ApiError: The service refused.
+        PassingFaultError: The service asks to come back later.
+    """
     if response.is_success:
         return
     response.read()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Engine, delete, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -16,6 +17,8 @@ from sqlalchemy.orm import Session
 from ladder_jobs.objects import ObjectStore, job_prefix
 from ladder_jobs.tables import Deletion, Job, Upload
 from ladder_schema.jobs import JobStatus
+
+log = structlog.get_logger(__name__)
 
 # Any constant does, as long as nothing else in the same database takes it.
 _HOLD = 0x1ADDE3
@@ -107,6 +110,7 @@ def delete_objects(session: Session, store: ObjectStore, *, limit: int) -> int:
         for key in store.list_keys(entry.object_key) if whole else (entry.object_key,):
             store.delete(key)
         session.delete(entry)
+        log.info("object_deleted", key=entry.object_key)
     return len(entries)
 
 

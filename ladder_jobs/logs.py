@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from ladder_jobs.tracing import trace_id
+
 
 def configure_logging(level: str) -> None:
     """Send the logs of this process, structlog's and the standard library's, to stderr as JSON lines.
@@ -14,6 +16,7 @@ def configure_logging(level: str) -> None:
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,3 +47,10 @@ def configure_logging(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"
+
+
+def _add_trace(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace that a line belongs to, where there is one."""
+    if trace := trace_id():
+        line["trace_id"] = trace
+    return line

@@ -14,6 +14,8 @@ from ladder_jobs.tables import Event, Job, Upload
 from ladder_schema.config import JobConfig
 from ladder_schema.jobs import JobStatus
 
+_WITH_FILES = (selectinload(Job.artifacts), selectinload(Job.logs))
+
 
 @dataclass(frozen=True)
 class NewUpload:
@@ -45,8 +47,22 @@ def create_job(
     queue: str,
     priority: int = 0,
     idempotency_key: str | None = None,
+    request_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Job:
     """Queue a job on two new uploads.
+
+    Args:
+        session: The caller's transaction.
+        owner_id: Whose job it is.
+        config: What to do.
+        model: The classifier.
+        dataset: Its data.
+        queue: Where the job waits.
+        priority: Higher goes first.
+        idempotency_key: The owner's own word for this request.
+        request_id: Of the request, for the logs of whoever runs the job.
+        traceparent: W3C trace context of the request, for their spans.
 
     Raises:
         sqlalchemy.exc.IntegrityError: The owner has used this idempotency key before.
@@ -58,10 +74,13 @@ def create_job(
         queue=queue,
         priority=priority,
         idempotency_key=idempotency_key,
+        request_id=request_id,
+        traceparent=traceparent,
         attempt=0,
         model_upload=_upload(owner_id, model),
         dataset_upload=_upload(owner_id, dataset),
         artifacts=[],
+        logs=[],
     )
     session.add(job)
     session.flush()
@@ -70,18 +89,14 @@ def create_job(
 
 
 def get_job(session: Session, owner_id: UUID, job_id: UUID) -> Job | None:
-    """The owner's job with its artifacts, or None: unknown and somebody else's are the same."""
-    return session.scalar(
-        select(Job).where(Job.id == job_id, Job.owner_id == owner_id).options(selectinload(Job.artifacts))
-    )
+    """The owner's job with its files, or None: unknown and somebody else's are the same."""
+    return session.scalar(select(Job).where(Job.id == job_id, Job.owner_id == owner_id).options(*_WITH_FILES))
 
 
 def find_by_idempotency_key(session: Session, owner_id: UUID, key: str) -> Job | None:
     """The job an earlier request with this key made."""
     return session.scalar(
-        select(Job)
-        .where(Job.owner_id == owner_id, Job.idempotency_key == key)
-        .options(selectinload(Job.artifacts))
+        select(Job).where(Job.owner_id == owner_id, Job.idempotency_key == key).options(*_WITH_FILES)
     )
 
 
@@ -92,7 +107,7 @@ def list_jobs(session: Session, owner_id: UUID, *, after: Position | None, limit
         .where(Job.owner_id == owner_id)
         .order_by(Job.created_at.desc(), Job.id.desc())
         .limit(limit)
-        .options(selectinload(Job.artifacts))
+        .options(*_WITH_FILES)
     )
     if after is not None:
         query = query.where(tuple_(Job.created_at, Job.id) < (after.created_at, after.job_id))
@@ -109,10 +124,7 @@ def request_cancel(session: Session, owner_id: UUID, job_id: UUID) -> Job | None
         IllegalTransitionError: The job has ended otherwise.
     """
     job = session.scalar(
-        select(Job)
-        .where(Job.id == job_id, Job.owner_id == owner_id)
-        .with_for_update()
-        .options(selectinload(Job.artifacts))
+        select(Job).where(Job.id == job_id, Job.owner_id == owner_id).with_for_update().options(*_WITH_FILES)
     )
     if job is None or job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
         return job

@@ -15,7 +15,7 @@ from ladder_jobs.deletions import lock_uploads, remove_jobs, write_down
 from ladder_jobs.objects import job_prefix
 from ladder_jobs.orphans import tables_naming_objects
 from ladder_jobs.settings import Settings
-from ladder_jobs.tables import Job, Upload
+from ladder_jobs.tables import Job, LogChunk, Upload
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def _expire_artifacts(session: Session, kept: timedelta | None, limit: int) -> i
         for table in tables_naming_objects():
             if "job_id" in table.c:
                 session.execute(delete(table).where(table.c.job_id.in_(ids)))
+        session.execute(delete(LogChunk).where(LogChunk.job_id.in_(ids)))
         session.execute(update(Job).where(Job.id.in_(ids)).values(artifacts_expired_at=func.now()))
         write_down(session, map(job_prefix, ids))
     return len(jobs)

@@ -86,6 +86,18 @@ class Settings(BaseSettings):
         description="Where workers keep the files of running attempts.",
     )
     log_level: LogLevel = Field("INFO", description="Level of the structured logs.")
+    metrics_listen: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[\w.-]+):\d{1,5}$",
+        description="`host:port` of `/metrics` and `/healthz`, for this process alone and without a "
+        "password; none serves neither.",
+    )
+    traces_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="URL that takes OTLP traces, e.g. `http://collector:4318/v1/traces`; none, and no "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` either, traces nothing.",
+    )
 
     @model_validator(mode="after")
     def _leases_survive_a_lost_heartbeat(self) -> Self:

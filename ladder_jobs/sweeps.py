@@ -1,9 +1,11 @@
 """What housekeeping repairs: leases nobody renewed, states that last too long, and wake-ups that got lost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, Self
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, exists, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -48,14 +50,51 @@ WHERE queues.queue IS NOT NULL
 )
 
 
+class Cause(StrEnum):
+    """Why a sweep ended a state."""
+
+    LOST = "lost"
+    """The lease ran out."""
+    OVERDUE = "overdue"
+    """It lasted longer than it may."""
+
+
+@dataclass(frozen=True)
+class SweptJob:
+    """A job that a sweep moved, the state it gave it, and the attempt and worker it had."""
+
+    job_id: UUID
+    attempt: int
+    worker: str | None
+    request_id: str | None
+    cause: Cause
+    status: JobStatus
+
+
 @dataclass(frozen=True)
 class SweepResult:
-    """How many jobs a sweep moved where, and how many of each queue can be claimed, as far as it counted."""
+    """Which jobs a sweep moved where, and how many of each queue can be claimed, as far as it counted."""
 
-    requeued: int
-    failed: int
-    cancelled: int
+    swept: Sequence[SweptJob]
     waiting: Mapping[str, int]
+
+    @property
+    def requeued(self) -> int:
+        """How many went back to their queues."""
+        return self._count(JobStatus.QUEUED)
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return self._count(JobStatus.FAILED)
+
+    @property
+    def cancelled(self) -> int:
+        """How many were cancelled."""
+        return self._count(JobStatus.CANCELLED)
+
+    def _count(self, status: JobStatus) -> int:
+        return sum(job.status is status for job in self.swept)
 
 
 @dataclass(frozen=True)
@@ -98,20 +137,17 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     expired = _lock(
         session, Job.lease_expires_at, Job.status.in_(LEASED_STATUSES), Job.lease_expires_at < func.now()
     )
-    ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
+    swept = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
-    ended += _end_what_lasts_too_long(session, patience)
+    swept += _end_what_lasts_too_long(session, patience)
     session.flush()
     return SweepResult(
-        requeued=ended.count(JobStatus.QUEUED),
-        failed=ended.count(JobStatus.FAILED),
-        cancelled=ended.count(JobStatus.CANCELLED),
+        swept=swept,
         waiting={row.queue: row.jobs for row in session.execute(_WAITING) if row.jobs},
     )
 
 
-def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> JobStatus:
-    reason = "the worker was lost"
+def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> SweptJob:
     job.worker_losses += 1
     job.not_before = func.now()
     error = None
@@ -127,17 +163,19 @@ def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> Job
             "Post it again; if it keeps failing, ask whoever runs the service to look at its workers.",
             stage=job.stage,
         )
-    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason=reason)
-    return target
+    swept = _swept(job, Cause.LOST, target)
+    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason="the worker was lost")
+    return swept
 
 
-def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobStatus]:
+def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[SweptJob]:
     cancelling = _lock(
         session,
         Job.cancel_requested_at,
         Job.status == JobStatus.CANCELLING,
         Job.cancel_requested_at < func.now() - patience.cancelling,
     )
+    swept = [_swept(job, Cause.OVERDUE, JobStatus.CANCELLED) for job in cancelling]
     for job in cancelling:
         reason = "its worker did not stop in time"
         move(session, job, JobStatus.CANCELLED, outcome=Outcome.CANCELLED, reason=reason)
@@ -147,6 +185,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobSt
         Attempt.started_at < func.now() - (patience.running + OVERTIME),
     )
     running = _lock(session, Job.lease_expires_at, Job.status == JobStatus.RUNNING, open_too_long)
+    swept += [_swept(job, Cause.OVERDUE, JobStatus.FAILED) for job in running]
     for job in running:
         error = _too_long(job, patience.running)
         move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=error)
@@ -156,9 +195,15 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobSt
         Job.status == JobStatus.QUEUED,
         Job.not_before < func.now() - patience.queued,
     )
+    swept += [_swept(job, Cause.OVERDUE, JobStatus.FAILED) for job in queued]
     for job in queued:
         move(session, job, JobStatus.FAILED, error=_never_taken(job, patience.queued))
-    return [job.status for job in (*cancelling, *running, *queued)]
+    return swept
+
+
+def _swept(job: Job, cause: Cause, status: JobStatus) -> SweptJob:
+    """What is told of a job: taken before its move, which forgets the worker."""
+    return SweptJob(job.id, job.attempt, job.worker, job.request_id, cause, status)
 
 
 def _lock(session: Session, age: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]) -> list[Job]:

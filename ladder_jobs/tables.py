@@ -223,9 +223,15 @@ class Job(Base):
     child_deaths: Mapped[int] = mapped_column(default=0)
     worker_losses: Mapped[int] = mapped_column(default=0)
 
+    request_id: Mapped[str | None] = mapped_column(doc="Of the request that made the job, for the logs.")
+    traceparent: Mapped[str | None] = mapped_column(
+        doc="W3C trace context of that request, if it was traced."
+    )
+
     model_upload: Mapped[Upload] = relationship(foreign_keys=[model_upload_id])
     dataset_upload: Mapped[Upload] = relationship(foreign_keys=[dataset_upload_id])
     artifacts: Mapped[list["Artifact"]] = relationship(order_by="Artifact.name")
+    logs: Mapped[list["AttemptLog"]] = relationship(order_by="AttemptLog.attempt")
 
 
 class Attempt(Base):
@@ -246,6 +252,7 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
     outcome: Mapped[Outcome | None]
     error: Mapped[str | None]
+    traceparent: Mapped[str | None] = mapped_column(doc="W3C trace context of this attempt, if it is traced.")
 
 
 class Event(Base):
@@ -290,6 +297,30 @@ class Checkpoint(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     stored_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class AttemptLog(Base):
+    """What an attempt's child wrote to its standard error, as an object; written with the attempt's end."""
+
+    __tablename__ = "logs"
+    __table_args__ = (CheckConstraint("bytes > 0", name="not_empty"),)
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    object_key: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+
+
+class LogChunk(Base):
+    """A piece of a log from before its object is stored; of an attempt that lost its worker, all there is."""
+
+    __tablename__ = "log_chunks"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, doc="Offset of the first byte.")
+    content: Mapped[bytes]
 
 
 class Deletion(Base):

@@ -1,5 +1,6 @@
 """The servers, the API and the workers together."""
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ class LocalStack:
         self._port = port
         self._workers = workers
         self._commands: dict[str, Command] = {}
+        self._listeners = itertools.count()
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -139,9 +141,16 @@ class LocalStack:
             name=name,
             # -P: a directory named like one of ours, wherever the user is, must not be imported instead.
             argv=(sys.executable, "-P", "-m", *module),
-            environment=environment,
+            environment={**environment, **self._listener()},
             directory=self.directory.path,
         )
+
+    def _listener(self) -> dict[str, str]:
+        """Where the next process shows its metrics: on the setting's port, or the one after the last."""
+        if self.settings.metrics_listen is None:
+            return {}
+        host, _, port = self.settings.metrics_listen.rpartition(":")
+        return {"LADDER_METRICS_LISTEN": f"{host}:{int(port) + next(self._listeners)}"}
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

@@ -94,6 +94,15 @@ class ArtifactView(_View):
     href: str = Field(description="Path to download it from, relative to the API's root.")
 
 
+class LogView(_View):
+    """What the process of one attempt wrote; of a running attempt, ask without its being listed."""
+
+    attempt: Annotated[int, Field(ge=1)] = Field(description="Which attempt, counted from 1.")
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    href: str = Field(description="Path to download it from, relative to the API's root.")
+
+
 class JobView(_View):
     """A job as its owner sees it."""
 
@@ -117,6 +126,7 @@ class JobView(_View):
     )
     error: JobError | None = None
     artifacts: tuple[ArtifactView, ...] = ()
+    logs: tuple[LogView, ...] = ()
 
 
 class JobPage(_View):

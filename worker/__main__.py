@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ladder_jobs.logs import configure_logging
+from ladder_jobs.tracing import TracingUnavailableError
 from worker.settings import WorkerSettings
 
 
@@ -83,7 +84,7 @@ def _refusals() -> Iterator[None]:
 
     try:
         yield
-    except (NoChildUsersError, NoDeviceError, SandboxError) as refusal:
+    except (NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

@@ -14,9 +14,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ladder_jobs import claims
+from ladder_jobs import claims, joblogs, tracing
 from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
-from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
+from ladder_jobs.objects import ObjectStore, StoredObject, StoreError, attempt_key
+from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
 from worker.bubblewrap import Bubblewrap
@@ -34,6 +35,7 @@ from worker.endings import (
     ProtocolViolation,
     Refused,
 )
+from worker.joblog import Growth, store_log
 from worker.lease import Lease
 from worker.limits import group_limit
 from worker.process import ChildProcess
@@ -70,7 +72,11 @@ class Tools:
 
 
 class Attempt:
-    """Sees one claim through."""
+    """Sees one claim through.
+
+    Attributes:
+        outcome: How the attempt ended; None until its end is certain.
+    """
 
     def __init__(self, tools: Tools, claim: Claim) -> None:
         self._tools = tools
@@ -78,6 +84,8 @@ class Attempt:
         self._settings = tools.settings
         self._runtime = Runtime.of(claim, self._settings)
         self._lease = Lease(tools.sessions, claim, self._settings)
+        self.outcome: Outcome | None = None
+        self._log: StoredObject | None = None
         self._is_unsure = False
 
     def run(self) -> None:
@@ -96,19 +104,29 @@ class Attempt:
             Workspace(root, identity) as workspace,
             self._cgroup() as cgroup,
         ):
-            match self._reach_end(workspace, lease, cgroup):
-                case Finished():
-                    self._publish(workspace, lease)
-                case ending:
-                    self._settle(ending)
+            lease.carry(Growth(self._claim, workspace.log))
+            ending = self._reach_end(workspace, lease, cgroup)
+            self._log = store_log(self._tools.store, self._claim, workspace.log, lease)
+            try:
+                match ending:
+                    case Finished():
+                        with tracing.span("publish"):
+                            self._publish(workspace, lease)
+                    case _:
+                        self._settle(ending)
+            except LeaseLost:
+                self._discard([self._log.key] if self._log else [])
+                raise
 
     def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
         """Give the job back to its queue, from which nobody is to take it before a pause is over."""
         self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
+        self.outcome = Outcome.RELEASED
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
+        self.outcome = Outcome.FAILED
 
     def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
         if self._tools.cgroups is None:
@@ -118,10 +136,11 @@ class Attempt:
 
     def _reach_end(self, workspace: Workspace, lease: Lease, cgroup: Cgroup | None) -> Ending:
         try:
-            self._fetch(self._claim.model, workspace, "model", lease)
-            self._fetch(self._claim.dataset, workspace, "dataset", lease)
-            kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
-            resume_from = fetch_checkpoints(self._tools.store, kept, workspace, self._check(lease))
+            with tracing.span("fetch"):
+                self._fetch(self._claim.model, workspace, "model", lease)
+                self._fetch(self._claim.dataset, workspace, "dataset", lease)
+                kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
+                resume_from = fetch_checkpoints(self._tools.store, kept, workspace, self._check(lease))
         except InputLost as loss:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
@@ -208,8 +227,10 @@ class Attempt:
                 self.fail(error)
             case Died(error=error):
                 self._write(lambda session: self._release(session, reason=error.message, error=error))
+                self.outcome = Outcome.CHILD_DIED
             case Dropped(cause=Cause.CANCEL):
                 self._write(lambda session: claims.settle_cancelled(session, self._claim))
+                self.outcome = Outcome.CANCELLED
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
             case Dropped(cause=Cause.LOST):
@@ -235,6 +256,7 @@ class Attempt:
             self._discard(keys)
             raise
         log.info("attempt_ended", ending="finished", status=str(status))
+        self.outcome = Outcome.SUCCEEDED if status is JobStatus.SUCCEEDED else Outcome.CANCELLED
         if status is not JobStatus.SUCCEEDED:
             self._discard(keys)
 
@@ -258,6 +280,8 @@ class Attempt:
             try:
                 with self._tools.sessions.begin() as session:
                     self._lease.write_pending(session)
+                    if self._log is not None:
+                        joblogs.record_log(session, self._claim, self._log)
                     return write(session)
             except DATABASE_OUTAGE:
                 # The commit may have reached Postgres although its answer did not reach us.

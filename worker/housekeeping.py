@@ -13,23 +13,31 @@ from datetime import timedelta
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from ladder_jobs import health
 from ladder_jobs.claims import sweep
 from ladder_jobs.database import connect, session_factory
 from ladder_jobs.deletions import delete_objects
+from ladder_jobs.exposition import exposing
 from ladder_jobs.objects import ObjectStore, StoreError
 from ladder_jobs.orphans import collect_orphans
 from ladder_jobs.retention import Retention, expire
-from ladder_jobs.sweeps import Patience
+from ladder_jobs.sweeps import Cause, Patience
 from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
+from worker import metrics
+from worker.queues import QueueCollector
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+# A sweep that waits for Postgres is slow, not stuck; one that waits longer than any timeout is.
+_STUCK_SECONDS = 60.0
+_STUCK_INTERVALS = 10
 _DELETIONS = 20  # entries a transaction: few enough to keep it short
 _EXPIRIES = 200
 
@@ -67,13 +75,18 @@ def keep_house(settings: WorkerSettings) -> None:
         _start("expiry", lambda: clear(house), settings.sweep_seconds, stopping),
         _start("orphans", lambda: collect(house), settings.collect_seconds, stopping),
     ]
+    REGISTRY.register(queues := QueueCollector(house.sessions))
     try:
-        while all(loop.is_alive() for loop in loops):
-            tidy(house.sessions, house.app, settings)
-            if signal.sigtimedwait(_STOP_SIGNALS, settings.sweep_seconds) is not None:
-                return
+        with exposing(settings.metrics_listen):
+            while all(loop.is_alive() for loop in loops):
+                health.beat("sweep", within=max(_STUCK_SECONDS, _STUCK_INTERVALS * settings.sweep_seconds))
+                tidy(house.sessions, house.app, settings)
+                if signal.sigtimedwait(_STOP_SIGNALS, settings.sweep_seconds) is not None:
+                    return
         raise RuntimeError("a loop of housekeeping has ended; its error is in the log")
     finally:
+        health.rest("sweep")
+        REGISTRY.unregister(queues)
         stopping.set()
         house.engine.dispose()
         log.info("housekeeping_stopped")
@@ -99,15 +112,26 @@ def tidy(sessions: sessionmaker[Session], app: Celery, settings: WorkerSettings)
         Whether the sweep was done; a broker that is away does not count.
     """
     try:
-        with sessions.begin() as session:
+        with metrics.SWEEP_SECONDS.time(), sessions.begin() as session:
             result = sweep(
                 session, max_worker_losses=settings.max_worker_losses, patience=Patience.of(settings)
             )
     except SQLAlchemyError:
+        metrics.SWEEP_FAILURES.inc()
         log.warning("sweep_failed", exc_info=True)
         return False
-    if result.requeued or result.failed or result.cancelled:
-        log.info("swept", requeued=result.requeued, failed=result.failed, cancelled=result.cancelled)
+    metrics.SWEEPS.inc()
+    metrics.LAST_SWEEP.set_to_current_time()
+    for swept in result.swept:
+        metrics.SWEPT.labels(swept.status.value).inc()
+        log.warning(
+            "attempt_lost" if swept.cause is Cause.LOST else "job_overdue",
+            job=str(swept.job_id),
+            attempt=swept.attempt,
+            request_id=swept.request_id,
+            worker=swept.worker,
+            status=swept.status.value,
+        )
     for queue, waiting in result.waiting.items():
         _wake(app, queue, waiting)
     return True
@@ -184,5 +208,6 @@ def _wake(app: Celery, queue: str, waiting: int) -> None:
         for _ in range(waiting - wakeups_waiting(app, queue)):
             if not send_wakeup(app, queue):
                 return
+            metrics.WAKEUPS.labels(queue).inc()
     except OperationalError as error:
         log.warning("wake_up_failed", queue=queue, error=str(error))

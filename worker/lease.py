@@ -1,20 +1,37 @@
 """Keeps a claimed job this worker's, and carries its progress to Postgres."""
 
+import contextvars
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ladder_jobs import claims
+from ladder_jobs import claims, health
 from ladder_jobs.claims import Answer, Claim, LeaseLost
 from ladder_schema.jobs import Stage
 from worker.endings import Cause, Interrupted
+from worker.metrics import HEARTBEAT_FAILURES, HEARTBEAT_SECONDS
 from worker.settings import WorkerSettings
 
+STUCK_SECONDS = 60.0
+"""How long a loop of a running attempt may take for one turn: longer than any wait for Postgres."""
+
 log = structlog.get_logger(__name__)
+
+
+class Rider(Protocol):
+    """Something that heartbeats take to Postgres."""
+
+    def write(self, session: Session) -> None:
+        """Write in a heartbeat's transaction; the job is still ours there."""
+        ...
+
+    def confirm(self) -> None:
+        """The transaction was committed."""
+        ...
 
 
 class Lease:
@@ -36,7 +53,13 @@ class Lease:
         self._answer = Answer.GO_ON
         self._closing = False
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_closed, name=f"lease-{claim.job_id}")
+        self._rider: Rider | None = None
+        # In our context, so that its log lines name the job, too.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._beat_until_closed,),
+            name=f"lease-{claim.job_id}",
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,6 +86,10 @@ class Lease:
         if self._answer is not Answer.GO_ON:
             raise Interrupted(Cause.LOST if self._answer is Answer.LOST else Cause.CANCEL)
 
+    def carry(self, rider: Rider) -> None:
+        """From now on write what the rider has with every heartbeat."""
+        self._rider = rider
+
     def report(self, stage: Stage, progress: float) -> None:
         """Note where the job stands: a new stage is written at once, all else with the next heartbeat."""
         with self._lock:
@@ -84,24 +111,32 @@ class Lease:
 
     def _beat_until_closed(self) -> None:
         while not (self._closing or self._answer is Answer.LOST):
+            health.beat("lease", within=STUCK_SECONDS)
             self._beat()
             self._wake.wait(self._heartbeat_seconds)
             self._wake.clear()
+        health.rest("lease")
 
     def _beat(self) -> None:
         with self._lock:
             reports = dict(self._pending)
+        rider = self._rider
         try:
-            with self._sessions.begin() as session:
+            with HEARTBEAT_SECONDS.time(), self._sessions.begin() as session:
                 answer = claims.heartbeat(session, self._claim, lease_seconds=self._lease_seconds)
                 if answer is not Answer.LOST:
                     for stage, progress in reports.items():
                         claims.record_progress(session, self._claim, stage, progress)
+                    if rider is not None:
+                        rider.write(session)
         except LeaseLost:
             answer = Answer.LOST
         except SQLAlchemyError as error:
-            log.warning("heartbeat_failed", job=str(self._claim.job_id), error=type(error).__name__)
+            HEARTBEAT_FAILURES.inc()
+            log.warning("heartbeat_failed", error=type(error).__name__)
             return
+        if rider is not None and answer is not Answer.LOST:
+            rider.confirm()
         with self._lock:
             # Only now: until its commit, whoever settles the job may have to write them.
             self._pending = {

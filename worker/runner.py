@@ -1,16 +1,20 @@
 """Takes jobs from a queue until none is left."""
 
 import errno
+import time
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ladder_jobs import claims
+from ladder_jobs import claims, tracing
 from ladder_jobs.claims import Claim, LeaseLost
 from ladder_jobs.objects import StoreError
+from ladder_jobs.states import Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError
+from worker import metrics
 from worker.attempt import DATABASE_OUTAGE, Attempt, Tools
+from worker.traces import attempt_span
 
 log = structlog.get_logger(__name__)
 
@@ -20,8 +24,8 @@ _INTERNAL = JobError(
     stage=None,
 )
 
-
 _MAX_PAUSE_SECONDS = 300.0
+_GOOD_OUTCOMES = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.RELEASED})
 
 
 class Runner:
@@ -39,7 +43,11 @@ class Runner:
         """
         attempts = 0
         while not self._tools.shutdown.is_set() and (claim := self._claim(queue)):
-            with structlog.contextvars.bound_contextvars(job=str(claim.job_id), attempt=claim.attempt):
+            with (
+                structlog.contextvars.bound_contextvars(**_named(claim)),
+                metrics.BUSY.track_inprogress(),
+                attempt_span(self._tools.sessions, claim),
+            ):
                 self._run(claim)
             attempts += 1
         return attempts
@@ -60,16 +68,27 @@ class Runner:
 
     def _run(self, claim: Claim) -> None:
         log.info("attempt_started")
+        if claim.attempt > 1:
+            metrics.RETRIES.inc()
+        began = time.monotonic()
+        attempt = Attempt(self._tools, claim)
+        outcome = "unsettled"
         try:
-            self._run_and_settle(claim)
+            self._run_and_settle(attempt, claim)
+            outcome = str(attempt.outcome)
         except LeaseLost:
+            outcome = "lost"
+            metrics.LEASE_LOSSES.inc()
             log.warning("lease_lost")
         except SQLAlchemyError:
             # The lease runs out and housekeeping returns the job to its queue.
             log.warning("attempt_left_unsettled", exc_info=True)
+        finally:
+            metrics.count_attempt(outcome, time.monotonic() - began)
+            tracing.describe({"outcome": outcome}, failed=outcome not in _GOOD_OUTCOMES)
 
-    def _run_and_settle(self, claim: Claim) -> None:
-        attempt, settings = Attempt(self._tools, claim), self._tools.settings
+    def _run_and_settle(self, attempt: Attempt, claim: Claim) -> None:
+        settings = self._tools.settings
         try:
             attempt.run()
         except (LeaseLost, *DATABASE_OUTAGE):
@@ -88,6 +107,12 @@ class Runner:
             # What Postgres refuses to store is among these: it would refuse it at the next attempt, too.
             log.exception("attempt_broken")
             attempt.fail(_INTERNAL)
+
+
+def _named(claim: Claim) -> dict[str, object]:
+    """What every line about an attempt carries."""
+    by_request = {} if claim.request_id is None else {"request_id": claim.request_id}
+    return {"job": str(claim.job_id), "attempt": claim.attempt, **by_request}
 
 
 def _is_disk_full(outage: OSError | StoreError) -> bool:

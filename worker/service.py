@@ -7,14 +7,19 @@ from collections.abc import Sequence
 
 import structlog
 from celery import signals
+from prometheus_client import REGISTRY
 
 from ladder_jobs.database import connect, session_factory
+from ladder_jobs.exposition import exposing
 from ladder_jobs.objects import ObjectStore
+from ladder_jobs.tracing import configure_tracing
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
+from worker import metrics
 from worker.attempt import Tools
 from worker.bubblewrap import find_bubblewrap
 from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
 from worker.devices import choose_device
+from worker.gpus import GpuCollector
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
 from worker.sandbox.proof import needs_gpu, prove
@@ -46,9 +51,10 @@ def serve(
     shutdown = threading.Event()
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
+    configure_tracing(settings.traces_endpoint, "ladder-worker")
     users = child_users(settings)
     cgroups = _delegated_cgroups()
-    prove(settings, users, device)
+    metrics.show_walls(prove(settings, users, device))
     bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device))
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
@@ -84,21 +90,24 @@ def serve(
 
     # Celery's own answer to SIGTERM is to wait for the running task; this is what makes the task end.
     signals.worker_shutting_down.connect(stop)
+    REGISTRY.register(gpus := GpuCollector())
     try:
-        app.worker_main(
-            [
-                "--quiet",
-                "worker",
-                "--pool=threads",
-                "--concurrency=1",
-                f"--queues={task_queue(queue)}",
-                f"--hostname={name}",
-                f"--loglevel={settings.log_level}",
-                "--without-gossip",
-                "--without-mingle",
-            ]
-        )
+        with exposing(settings.metrics_listen):
+            app.worker_main(
+                [
+                    "--quiet",
+                    "worker",
+                    "--pool=threads",
+                    "--concurrency=1",
+                    f"--queues={task_queue(queue)}",
+                    f"--hostname={name}",
+                    f"--loglevel={settings.log_level}",
+                    "--without-gossip",
+                    "--without-mingle",
+                ]
+            )
     finally:
+        REGISTRY.unregister(gpus)
         engine.dispose()
 
 

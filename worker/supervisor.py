@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from ladder_jobs import health
 from ladder_jobs.claims import Answer
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
@@ -24,12 +25,14 @@ from ladder_schema.protocol import (
     Stop,
     Stopped,
 )
+from worker import metrics
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
-from worker.lease import Lease
+from worker.lease import STUCK_SECONDS, Lease
 from worker.limits import Limits, too_much_memory
 from worker.process import ChildProcess
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
+from worker.stages import StageClock
 from worker.text import last_words, printable
 
 log = structlog.get_logger(__name__)
@@ -76,6 +79,7 @@ class Supervisor:
         self._limits = Limits(settings, runtime, child.pid, output, watches_memory=child.cgroup is None)
         self._messages = 0
         self._stage: Stage | None = None
+        self._clock = StageClock()
         self._last: Done | Failed | Stopped | None = None
         self._cause: Cause | None = None
         self._term_at = float("inf")
@@ -84,18 +88,25 @@ class Supervisor:
     def run(self, start: Start) -> Ending:
         """Send the child its task and stay with it; when this returns, its process group is gone."""
         self._child.send(start)
+        metrics.watch_child(self._child.pid)
         try:
             ending = self._watch()
         except ProtocolViolation as violation:
             ending = Refused(violation.as_job_error(self._stage))
         finally:
+            metrics.watch_child(None)
+            self._clock.leave()
             returncode = self._child.close()
+            health.rest("supervisor")
             log.info("child_exited", pid=self._child.pid, returncode=returncode)
-        return ending or self._judge(returncode)
+        ending = ending or self._judge(returncode)
+        metrics.count_exit(ending, returncode)
+        return ending
 
     def _watch(self) -> Ending | None:
         """Returns an ending decided here, or None where the child came to its own."""
         while not self._child.exited:
+            health.beat("supervisor", within=STUCK_SECONDS)
             for message in self._child.receive(_TICK_SECONDS):
                 self._hear(message)
             self._heed_orders()
@@ -115,6 +126,7 @@ class Supervisor:
                 self._child.enter_cgroup()
             case Progress(stage=stage, progress=progress):
                 self._stage = stage
+                self._clock.enter(stage)
                 self._limits.note_progress()
                 self._lease.report(stage, progress)
             case Checkpoint(name=name):

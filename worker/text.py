@@ -2,8 +2,8 @@
 
 import re
 
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_UNPRINTABLE = re.compile(r"[^\n\t\x20-\x7e\u00a0-\u2027\u202f-\u2065\u2070-\ud7ff\uf900-\ufffc]")
+from ladder_schema.text import without_controls
+
 _DIRECTORIES = re.compile(r"(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
 
 MAX_LAST_WORDS = 1_000
@@ -11,7 +11,7 @@ MAX_LAST_WORDS = 1_000
 
 def printable(text: str, limit: int) -> str:
     """Drop terminal escapes, control and direction-changing characters, and cut to a length."""
-    cleaned = _UNPRINTABLE.sub("", _ESCAPE_SEQUENCE.sub("", text)).strip()
+    cleaned = without_controls(text).strip()
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 

@@ -1,49 +1,11 @@
-"""How many uploads are received at a time, how long a body may be, and how slowly it may come."""
+"""How long a body may be, and how slowly it may come."""
 
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
-from uuid import UUID
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import anyio
 
-from api.errors import TooLarge, Unavailable, UploadTimeout
-
-
-class UploadSlots:
-    """A bounded number of uploads at a time, of which one owner may have some.
-
-    Args:
-        total: How many at a time.
-        per_owner: How many of them may be one owner's.
-    """
-
-    def __init__(self, total: int, per_owner: int) -> None:
-        self._total = total
-        self._per_owner = per_owner
-        self._taken: Counter[UUID] = Counter()
-
-    @contextmanager
-    def taken(self, owner_id: UUID) -> Iterator[None]:
-        """One slot.
-
-        Raises:
-            Unavailable: All slots, or all that the owner may have, are taken.
-        """
-        if self._taken[owner_id] >= self._per_owner:
-            raise Unavailable(
-                f"You have {self._per_owner} uploads under way, which is as many as one owner may have. "
-                "Try again when one of them is done."
-            )
-        if self._taken.total() >= self._total:
-            raise Unavailable("Too many uploads at once. Try again in a few seconds.")
-        self._taken[owner_id] += 1
-        try:
-            yield
-        finally:
-            self._taken[owner_id] -= 1
-            self._taken += Counter()  # forgets owners that have none
+from api.errors import TooLarge, UploadTimeout
 
 
 async def bounded(

@@ -18,9 +18,11 @@ from api.errors import FieldError, Invalid, TooLarge
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
 from api.intake.feed import Feed
 from api.intake.inspector import NEEDS, FileKind, Inspector
-from api.intake.limits import UploadSlots, bounded
+from api.intake.limits import bounded
 from api.intake.multipart import Event, PartEnd, PartStart, read_parts
+from api.metrics import UPLOAD_BYTES
 from api.settings import ApiSettings
+from api.slots import Slots
 from ladder_jobs.objects import MAX_PARTS, PART_BYTES, ObjectStore, StoredObject, StoreError, upload_key
 from ladder_jobs.repository import NewUpload
 from ladder_schema.config import JobConfig
@@ -58,7 +60,9 @@ class Intake:
         self._max_seconds = settings.upload_max_seconds
         self.longest_job_seconds = settings.job_max_seconds
         self._max_body_bytes = sum(self.max_bytes.values()) + MAX_CONFIG_BYTES + _OVERHEAD_BYTES
-        self._slots = UploadSlots(settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner)
+        self._slots = Slots(
+            "uploads", settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner
+        )
 
     async def receive(
         self, body: AsyncIterator[bytes], boundary: bytes, *, announced: int | None, owner_id: UUID
@@ -168,6 +172,7 @@ class _Receipt:
             with anyio.CancelScope(shield=True):
                 await asyncio.gather(storing, return_exceptions=True)
         stored = storing.result()
+        UPLOAD_BYTES.labels(kind).inc(stored.bytes)
         return NewUpload(
             id=upload_id,
             kind=kind,

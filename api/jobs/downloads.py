@@ -1,6 +1,7 @@
-"""Serves a stored artifact: streamed, cacheable by its hash, resumable by range, never trusted as a page."""
+"""Serves a stored file: streamed, cacheable by its hash, resumable by range, never trusted as a page."""
 
 import re
+from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -8,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from api.errors import RangeNotSatisfiable
 from ladder_jobs.objects import ObjectStore
-from ladder_jobs.tables import Artifact
+from ladder_jobs.tables import Artifact, AttemptLog
 from ladder_schema.jobs import FILE_NAMES, ArtifactName
 
 # The page came out of a process that ran an uploaded model: it may show pictures and style, and do nothing.
@@ -17,56 +18,92 @@ _SHOWN_INLINE = frozenset({ArtifactName.REPORT, ArtifactName.REPORT_HTML})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def serve(request: Request, store: ObjectStore, artifact: Artifact, *, vary: str | None = None) -> Response:
-    """Answer with an artifact, the part of it that was asked for, or 304 when the caller has it.
+LOG_MEDIA_TYPE = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Download:
+    """A stored file, and how it is given out.
+
+    Attributes:
+        key: Where it lies in the object store.
+        bytes: Its size.
+        sha256: Its hash, in hexadecimal.
+        media_type: What it is.
+        headers: What its answers carry besides.
+    """
+
+    key: str
+    bytes: int
+    sha256: str
+    media_type: str
+    headers: dict[str, str]
+
+    @classmethod
+    def of_artifact(cls, artifact: Artifact, *, vary: str | None = None) -> "Download":
+        """A result of a job."""
+        name = f"{short_id(artifact.job_id)}-{FILE_NAMES[artifact.name]}"
+        headers = guarded(name, inline=artifact.name in _SHOWN_INLINE)
+        if artifact.name is ArtifactName.REPORT_HTML:
+            headers["Content-Security-Policy"] = _PAGE_POLICY
+        if vary:
+            headers["Vary"] = vary
+        return cls(artifact.object_key, artifact.bytes, artifact.sha256, artifact.media_type, headers)
+
+    @classmethod
+    def of_log(cls, log: AttemptLog, headers: dict[str, str]) -> "Download":
+        """The log of an attempt."""
+        return cls(log.object_key, log.bytes, log.sha256, LOG_MEDIA_TYPE, headers)
+
+
+def serve(request: Request, store: ObjectStore, download: Download) -> Response:
+    """Answer with a file, the part of it that was asked for, or 304 when the caller has it.
 
     Raises:
         RangeNotSatisfiable: The range lies outside the file.
         StoreError: The object store failed.
     """
-    headers = _headers(artifact, vary)
-    etag = headers["ETag"]
+    etag = f'"{download.sha256}"'
+    headers = {
+        **download.headers,
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+    }
     if _names(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     # A range is defined for GET alone.
-    wanted = None if request.method == "HEAD" else _range(request, artifact.bytes, etag)
+    wanted = None if request.method == "HEAD" else _range(request, download.bytes, etag)
     if wanted is None:
-        headers["Content-Length"] = str(artifact.bytes)
+        headers["Content-Length"] = str(download.bytes)
         if request.method == "HEAD":
-            return Response(status_code=200, headers=headers, media_type=artifact.media_type)
-        chunks = store.open(artifact.object_key)
-        return StreamingResponse(chunks, 200, headers=headers, media_type=artifact.media_type)
+            return Response(status_code=200, headers=headers, media_type=download.media_type)
+        chunks = store.open(download.key)
+        return StreamingResponse(chunks, 200, headers=headers, media_type=download.media_type)
     first, last = wanted
     length = last - first + 1
     headers["Content-Length"] = str(length)
-    headers["Content-Range"] = f"bytes {first}-{last}/{artifact.bytes}"
-    chunks = store.open(artifact.object_key, offset=first, length=length)
-    return StreamingResponse(chunks, 206, headers=headers, media_type=artifact.media_type)
+    headers["Content-Range"] = f"bytes {first}-{last}/{download.bytes}"
+    chunks = store.open(download.key, offset=first, length=length)
+    return StreamingResponse(chunks, 206, headers=headers, media_type=download.media_type)
+
+
+def guarded(filename: str, *, inline: bool = False) -> dict[str, str]:
+    """Headers under which a browser neither guesses what a file is nor, unless ``inline``, shows it."""
+    return {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{filename}"',
+    }
+
+
+def short_id(job_id: UUID) -> str:
+    """What file names call a job."""
+    return str(job_id)[:8]
 
 
 def prefers_html(accept: str) -> bool:
     """Whether an ``Accept`` header would rather have HTML than JSON; without a preference, JSON."""
     return _quality(accept, "text", "html") > _quality(accept, "application", "json")
-
-
-def _headers(artifact: Artifact, vary: str | None) -> dict[str, str]:
-    disposition = "inline" if artifact.name in _SHOWN_INLINE else "attachment"
-    headers = {
-        "ETag": f'"{artifact.sha256}"',
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Disposition": f'{disposition}; filename="{_filename(artifact.job_id, artifact.name)}"',
-    }
-    if artifact.name is ArtifactName.REPORT_HTML:
-        headers["Content-Security-Policy"] = _PAGE_POLICY
-    if vary:
-        headers["Vary"] = vary
-    return headers
-
-
-def _filename(job_id: UUID, name: ArtifactName) -> str:
-    return f"{str(job_id)[:8]}-{FILE_NAMES[name]}"
 
 
 def _names(header: str | None, etag: str) -> bool:

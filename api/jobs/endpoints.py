@@ -8,9 +8,10 @@ from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Request, Re
 from api import errors
 from api.errors import documented
 from api.intake.multipart import boundary_of
-from api.jobs import service
-from api.jobs.downloads import prefers_html, serve
+from api.jobs import logs, service
+from api.jobs.downloads import Download, prefers_html, serve
 from api.jobs.views import EventPage
+from api.middleware import request_id
 from api.security import Authenticated
 from api.services import Use
 from ladder_jobs.wakeups import send_wakeup
@@ -59,6 +60,7 @@ _BODY: dict[str, Any] = {
         },
     }
 }
+_MAX_ATTEMPT = (1 << 31) - 1
 _FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range asked for", "content": _FILE},
@@ -116,6 +118,7 @@ async def post_job(
         boundary_of(request.headers.get("content-type", "")),
         announced=_content_length(request),
         idempotency_key=idempotency_key,
+        request_id=request_id(request.scope),
     )
     background.add_task(send_wakeup, services.celery, services.settings.queue)
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -188,7 +191,7 @@ def delete_job(services: Use, caller: Authenticated, job_id: JobId) -> None:
 def get_model(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
     """The uploaded program with hardened parameters."""
     found = service.artifact(services, caller, job_id, ArtifactName.MODEL)
-    return serve(request, services.store, found)
+    return serve(request, services.store, Download.of_artifact(found))
 
 
 @_readable(
@@ -203,7 +206,7 @@ def get_model(request: Request, services: Use, caller: Authenticated, job_id: Jo
 def get_weights(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
     """The hardened parameters alone."""
     found = service.artifact(services, caller, job_id, ArtifactName.WEIGHTS)
-    return serve(request, services.store, found)
+    return serve(request, services.store, Download.of_artifact(found))
 
 
 @_readable(
@@ -221,7 +224,7 @@ def get_weights(request: Request, services: Use, caller: Authenticated, job_id: 
 def get_examples(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
     """Originals beside what LADDER made of them."""
     found = service.artifact(services, caller, job_id, ArtifactName.EXAMPLES)
-    return serve(request, services.store, found)
+    return serve(request, services.store, Download.of_artifact(found))
 
 
 @_readable(
@@ -244,7 +247,7 @@ def get_report(request: Request, services: Use, caller: Authenticated, job_id: J
     html = prefers_html(request.headers.get("accept", ""))
     name = ArtifactName.REPORT_HTML if html else ArtifactName.REPORT
     found = service.artifact(services, caller, job_id, name)
-    return serve(request, services.store, found, vary="Accept")
+    return serve(request, services.store, Download.of_artifact(found, vary="Accept"))
 
 
 @_readable(
@@ -256,7 +259,35 @@ def get_report(request: Request, services: Use, caller: Authenticated, job_id: J
 def get_report_page(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
     """The report for people."""
     found = service.artifact(services, caller, job_id, ArtifactName.REPORT_HTML)
-    return serve(request, services.store, found)
+    return serve(request, services.store, Download.of_artifact(found))
+
+
+@_readable(
+    "/{job_id}/log",
+    response_class=Response,
+    summary="Read a job's log",
+    responses={200: logs.ANSWER, **_DOWNLOAD, **documented(errors.Invalid)},
+)
+def get_log(
+    request: Request,
+    services: Use,
+    caller: Authenticated,
+    job_id: JobId,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=_MAX_ATTEMPT, description="Which attempt; by default the latest.")
+    ] = None,
+    follow: Annotated[
+        bool, Query(description="Go on until the job ends, through all attempts that come.")
+    ] = False,
+    skip: Annotated[
+        int, Query(ge=0, description="With `follow`: how many bytes to leave out, to go on after a break.")
+    ] = 0,
+) -> Response:
+    """As far as it is written. While an attempt runs, about the first mebibyte can be read."""
+    found = logs.find(services, caller, job_id, attempt)
+    if follow and request.method == "GET":
+        return logs.follow(services, caller, found, skip=skip)
+    return logs.answer(request, services, found)
 
 
 def _content_length(request: Request) -> int | None:

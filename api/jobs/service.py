@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import anyio.to_thread
+import structlog
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.errors import Conflict, Gone, NotFound
@@ -15,7 +16,10 @@ from ladder_jobs.deletions import JobNotFinalError, delete_job
 from ladder_jobs.keys import Caller
 from ladder_jobs.states import IllegalTransitionError
 from ladder_jobs.tables import Artifact, Job
+from ladder_jobs.tracing import traceparent
 from ladder_schema.jobs import ArtifactName, JobPage, JobStatus, JobView
+
+log = structlog.get_logger(__name__)
 
 
 def parse_id(text: str) -> UUID:
@@ -27,7 +31,7 @@ def parse_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise _unknown(text) from None
+        raise unknown(text) from None
 
 
 async def submit(
@@ -38,6 +42,7 @@ async def submit(
     *,
     announced: int | None,
     idempotency_key: str | None,
+    request_id: str,
 ) -> JobView:
     """Receive a body and queue its job, unless an earlier request with the same key has done so.
 
@@ -49,7 +54,9 @@ async def submit(
         return earlier
     submission = await services.intake.receive(body, boundary, announced=announced, owner_id=caller.id)
     try:
-        return await anyio.to_thread.run_sync(_create, services, caller, submission, idempotency_key)
+        job = await anyio.to_thread.run_sync(
+            _create, services, caller, submission, idempotency_key, request_id
+        )
     except _NotQueuedError as error:
         await services.intake.discard([submission.model.key, submission.dataset.key])
         if isinstance(error.cause, IntegrityError):
@@ -58,6 +65,8 @@ async def submit(
             if earlier is not None:
                 return earlier
         raise error.cause from None
+    log.info("job_queued", job=str(job.id), queue=services.settings.queue)
+    return job
 
 
 def get(services: Services, caller: Caller, job_id: str) -> JobView:
@@ -66,7 +75,7 @@ def get(services: Services, caller: Caller, job_id: str) -> JobView:
     Raises:
         NotFound: The caller has no such job.
     """
-    return job_view(_find(services, caller, job_id), services.retention)
+    return job_view(find(services, caller, job_id), services.retention)
 
 
 def page(services: Services, caller: Caller, *, after: str | None, limit: int) -> JobPage:
@@ -100,7 +109,7 @@ def cancel(services: Services, caller: Caller, job_id: str) -> JobView:
     except IllegalTransitionError:
         raise Conflict("The job has ended; there is nothing left to cancel.") from None
     if job is None:
-        raise _unknown(job_id)
+        raise unknown(job_id)
     return job_view(job, services.retention)
 
 
@@ -120,7 +129,7 @@ def delete(services: Services, caller: Caller, job_id: str) -> None:
             f"then delete it when /jobs/{job_id} says cancelled."
         ) from None
     if not known:
-        raise _unknown(job_id)
+        raise unknown(job_id)
 
 
 def events(services: Services, caller: Caller, job_id: str, *, after: int, limit: int) -> EventPage:
@@ -132,7 +141,7 @@ def events(services: Services, caller: Caller, job_id: str, *, after: int, limit
     with services.sessions() as session:
         found = repository.list_events(session, caller.id, parse_id(job_id), after=after, limit=limit + 1)
     if not found:  # past the last event, or no job of the caller's
-        _find(services, caller, job_id)
+        find(services, caller, job_id)
     shown = found[:limit]
     more = len(found) > limit
     return EventPage(
@@ -149,21 +158,30 @@ def artifact(services: Services, caller: Caller, job_id: str, name: ArtifactName
         Conflict: The job has not succeeded.
         Gone: Its results have expired.
     """
-    job = _find(services, caller, job_id)
+    job = find(services, caller, job_id)
     if job.status is not JobStatus.SUCCEEDED:
         ended = job.status.is_final
         advice = f"see /jobs/{job.id}" if ended else f"ask again when /jobs/{job.id} says succeeded"
         raise Conflict(f"The job is {job.status}, so it has no results: {advice}.")
+    check_kept(job)
+    for candidate in job.artifacts:
+        if candidate.name is name:
+            return candidate
+    raise NotFound(f"The job has no {name}.")
+
+
+def check_kept(job: Job) -> None:
+    """Make sure that a job's files are still there.
+
+    Raises:
+        Gone: They have expired.
+    """
     if job.artifacts_expired_at is not None:
         raise Gone(
             f"The job's results expired and were removed at {job.artifacts_expired_at:%Y-%m-%d %H:%M} UTC: "
             "this service keeps them for some time after a job's end, which `expires_at` of the job told. "
             "To have them again, post the job again."
         )
-    for candidate in job.artifacts:
-        if candidate.name is name:
-            return candidate
-    raise NotFound(f"The job has no {name}.")
 
 
 class _NotQueuedError(Exception):
@@ -175,7 +193,11 @@ class _NotQueuedError(Exception):
 
 
 def _create(
-    services: Services, caller: Caller, submission: Submission, idempotency_key: str | None
+    services: Services,
+    caller: Caller,
+    submission: Submission,
+    idempotency_key: str | None,
+    request_id: str,
 ) -> JobView:
     with services.sessions() as session:
         try:
@@ -187,6 +209,8 @@ def _create(
                 dataset=submission.dataset,
                 queue=services.settings.queue,
                 idempotency_key=idempotency_key,
+                request_id=request_id,
+                traceparent=traceparent(),
             )
             view = job_view(job, services.retention)
         except SQLAlchemyError as error:
@@ -205,13 +229,19 @@ def _earlier(services: Services, caller: Caller, idempotency_key: str | None) ->
         return job_view(job, services.retention) if job else None
 
 
-def _find(services: Services, caller: Caller, job_id: str) -> Job:
+def find(services: Services, caller: Caller, job_id: str) -> Job:
+    """The job's row.
+
+    Raises:
+        NotFound: The caller has no such job.
+    """
     with services.sessions() as session:
         job = repository.get_job(session, caller.id, parse_id(job_id))
     if job is None:
-        raise _unknown(job_id)
+        raise unknown(job_id)
     return job
 
 
-def _unknown(job_id: str) -> NotFound:
+def unknown(job_id: str) -> NotFound:
+    """What to raise for a job that the caller does not have."""
     return NotFound(f"You have no job {job_id[:64]!r}. GET /jobs lists yours.")

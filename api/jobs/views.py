@@ -13,7 +13,7 @@ from ladder_jobs.retention import Retention
 from ladder_jobs.states import EventKind
 from ladder_jobs.tables import Event, Job
 from ladder_schema.config import JOB_CONFIG, JobConfig
-from ladder_schema.jobs import ArtifactView, JobError, JobView, Stage
+from ladder_schema.jobs import ArtifactView, JobError, JobView, LogView, Stage
 
 
 class EventView(BaseModel):
@@ -60,6 +60,15 @@ def job_view(job: Job, retention: Retention) -> JobView:
                 href=f"/jobs/{job.id}/{artifact.name}",
             )
             for artifact in job.artifacts
+        ),
+        logs=tuple(
+            LogView(
+                attempt=log.attempt,
+                bytes=log.bytes,
+                sha256=log.sha256,
+                href=f"/jobs/{job.id}/log?attempt={log.attempt}",
+            )
+            for log in job.logs
         ),
     )
 

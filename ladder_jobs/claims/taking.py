@@ -47,6 +47,8 @@ class Claim:
         model: The uploaded model.
         dataset: The uploaded dataset.
         used_seconds: How long earlier attempts ran, all together.
+        request_id: Of the request that made the job, for the logs.
+        traceparent: W3C trace context of that request, if it was traced.
     """
 
     job_id: UUID
@@ -56,6 +58,8 @@ class Claim:
     model: UploadRef
     dataset: UploadRef
     used_seconds: float
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -94,6 +98,8 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
             model=_reference(row, "model"),
             dataset=_reference(row, "dataset"),
             used_seconds=row.used_seconds,
+            request_id=row.request_id,
+            traceparent=row.traceparent,
         )
 
 
@@ -133,7 +139,7 @@ new_event AS (
     SELECT id, attempt, '{EventKind.CLAIMED}', stage, '{{}}' FROM taken
 )
 SELECT
-    taken.id, taken.attempt, taken.config,
+    taken.id, taken.attempt, taken.config, taken.request_id, taken.traceparent,
     model.object_key AS model_object_key, model.bytes AS model_bytes,
     model.sha256 AS model_sha256, model.filename AS model_filename,
     dataset.object_key AS dataset_object_key, dataset.bytes AS dataset_bytes,

@@ -26,6 +26,7 @@ PATHS = [
     ("GET", "/jobs/{job_id}/examples"),
     ("GET", "/jobs/{job_id}/report"),
     ("GET", "/jobs/{job_id}/report.html"),
+    ("GET", "/jobs/{job_id}/log"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 ]
@@ -241,3 +242,22 @@ def test_without_a_broker_jobs_are_accepted_all_the_same(elsewhere, new_account,
     job_id = account.new_job()
     assert time.monotonic() - began < 5
     assert account.http.get(f"/jobs/{job_id}").json()["status"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("server", "name"), [("postgres", "database"), ("valkey", "broker"), ("seaweedfs", "object_store")]
+)
+def test_readiness_names_a_server_that_was_stopped_and_forgets_it_when_it_is_back(
+    anonymous, servers, eventually, server, name
+):
+    def down() -> set[str]:
+        dependencies = anonymous.get("/readyz").json()["dependencies"]
+        return {key for key, item in dependencies.items() if item["status"] == "down"}
+
+    assert down() == set()
+    servers.stop(server)
+    try:
+        eventually(lambda: down() == {name})
+    finally:
+        servers.start(server)
+    eventually(lambda: down() == set())

@@ -61,3 +61,12 @@ def test_our_services_can_write_nowhere_and_gain_nothing(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_every_service_of_ours_that_stays_says_how_it_is() -> None:
+    """The API and the workers have their image's check; housekeeping asks its own listener."""
+    check = " ".join(SERVICES["housekeeping"]["healthcheck"]["test"])
+    port = SERVICES["housekeeping"]["environment"]["LADDER_METRICS_LISTEN"].rpartition(":")[2]
+    assert f"http://127.0.0.1:{port}/healthz" in check
+    for name in ("api", "worker"):
+        assert "healthcheck" not in SERVICES[name]

@@ -87,7 +87,7 @@ def test_a_migration_lets_others_pass_and_tries_again(database_url):
 def test_workers_go_on_while_the_tables_are_migrated(database_url, jobs, alice):
     """Four claim and renew leases all through it: each job is claimed once, no lease lost, nobody waits."""
     queued = {jobs.queue(alice) for _ in range(120)}
-    go_back(database_url, "0002")
+    go_back(database_url, "0004")
     started, migrated = threading.Barrier(5), threading.Event()
 
     def work(worker: str) -> tuple[list[Claim], float]:

@@ -9,18 +9,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 import torch
 
 from ladder_client import Client, UnauthorizedError
-from ladder_schema.jobs import ArtifactName, JobStatus, JobView
+from ladder_local.directory import LOOPBACK, is_free
+from ladder_schema.jobs import ArtifactName, JobStatus, JobView, Stage
 from tests.ladder_local.conftest import eventually
 
 READY_SECONDS = 120.0
+METRICS_PORT = next(
+    port
+    for port in range(20_000, 30_000, 10)
+    if all(is_free(beside, LOOPBACK) for beside in range(port, port + 3))
+)
 REPOSITORY = Path(__file__).parents[2]
 SMALL = {
     "preset": "quick",
@@ -52,12 +60,13 @@ class Serving:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Iterator[Serving]:
+def serving(data_dir: Path, **environment: str) -> Iterator[Serving]:
     output = data_dir.with_suffix(".out")
     with output.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "ladder_client", "serve", "--data-dir", data_dir],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # 8 x 8 images: threads cost more than they bring
+            # 8 x 8 images: threads cost more than they bring
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,
@@ -108,7 +117,7 @@ def alive(processes: dict[int, str]) -> set[int]:
 def stack() -> Iterator[Serving]:
     """One stack for all tests that leave it as they found it."""
     directory = Path(tempfile.mkdtemp(prefix="ladder-tests-"))
-    with serving(directory) as running:
+    with serving(directory, LADDER_METRICS_LISTEN=f"{LOOPBACK}:{METRICS_PORT}") as running:
         yield running
     shutil.rmtree(directory)
 
@@ -156,8 +165,18 @@ def test_a_key_is_asked_for(stack: Serving) -> None:
         stranger.get(UUID(int=0))
 
 
+def test_each_process_shows_its_metrics_on_a_port_of_its_own(stack: Serving) -> None:
+    for place, name in enumerate(("http_requests", "sweeps", "attempts")):
+        url = f"http://{LOOPBACK}:{METRICS_PORT + place}"
+        eventually(lambda url=url, name=name: f"ladder_{name}" in httpx.get(f"{url}/metrics").text)
+        assert httpx.get(f"{url}/healthz").json() == {"stuck": []}
+
+
 def test_a_job_and_its_client_outlive_the_api(stack: Serving, tmp_path: Path) -> None:
-    """The digits example, hardened while the API is killed; what comes out opens without us."""
+    """The digits example, hardened while the API is killed; what comes out opens without us.
+
+    Whoever follows its log meanwhile misses nothing and reads nothing twice.
+    """
     subprocess.run([sys.executable, REPOSITORY / "examples/digits.py", tmp_path], check=True)
     with stack.client as client:
         job = client.submit(tmp_path / "digits.pt", tmp_path / "digits.npz", SMALL)
@@ -168,7 +187,14 @@ def test_a_job_and_its_client_outlive_the_api(stack: Serving, tmp_path: Path) ->
                 killed.append(api_of(stack))
                 os.kill(killed[0], signal.SIGKILL)
 
-        done = client.wait(job.id, on_update=kill_once_it_runs)
+        with ThreadPoolExecutor(1) as pool:
+            following = pool.submit(lambda: "".join(client.logs(job.id, follow=True)))
+            done = client.wait(job.id, on_update=kill_once_it_runs)
+            log = following.result(timeout=60)
+        assert log == "".join(client.logs(job.id))
+        stages = re.findall(r"^seconds=\d+\.\d stage=(\w+)$", log, re.MULTILINE)
+        assert stages == list(Stage)
+        assert log.endswith(" done\n")
         assert killed
         assert api_of(stack) not in killed
         files = client.download_all(done.id, tmp_path / "results")

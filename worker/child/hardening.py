@@ -29,17 +29,24 @@ class ProgressSender:
     def __init__(self, channel: Channel) -> None:
         self.stage: Stage | None = None
         self._channel = channel
+        self._started = time.monotonic()
         self._next_at = 0.0
 
     def __call__(self, stage: Stage, progress: float, detail: str) -> bool:
         """Forward progress and return whether to go on."""
         now = time.monotonic()
+        if stage is not self.stage:
+            self.note(f"stage={stage}")
         if stage is not self.stage or now >= self._next_at:
             self.stage, self._next_at = stage, now + _PROGRESS_SECONDS
             self._channel.send(
                 Progress(stage=stage, progress=progress, detail=_text(detail, _MAX_DETAIL_LENGTH))
             )
         return not self._channel.stop_requested.is_set()
+
+    def note(self, what: str) -> None:
+        """Write a line to the log, which the job's owner reads, with the seconds since the start."""
+        sys.stderr.write(f"seconds={time.monotonic() - self._started:.1f} {what}\n")
 
 
 def harden(start: Start, channel: Channel) -> Done | Failed | Stopped:
@@ -65,14 +72,17 @@ def harden(start: Start, channel: Channel) -> Done | Failed | Stopped:
             ),
         )
     except StopRequested:
+        progress.note("stopped")
         return Stopped()
     except HardeningError as error:
+        progress.note(f"refused={error.code}")
         return _failed(error.code, error.message, progress.stage)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         if _is_out_of_memory(error):
             return _failed(ErrorCode.OUT_OF_MEMORY, _OUT_OF_MEMORY, progress.stage)
         return _failed(ErrorCode.INTERNAL, f"{_INTERNAL} ({type(error).__name__})", progress.stage)
+    progress.note("done")
     return Done()
 
 

@@ -1,6 +1,5 @@
 """What is found again, what is refused, and that neither a file found nor one lost ends a run."""
 
-import json
 import logging
 import pickle
 from collections.abc import Callable
@@ -10,27 +9,22 @@ import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.errors import StopRequested
 from ladder_core.progress import Progress
-from ladder_core.records import Record, RecordError, Stored, _checksum, load_record
+from ladder_core.records import Record, RecordError, Stored, load_record
 from ladder_core.training import PgdSource, begin_retraining, retrain
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
-from tests.ladder_core.attempts import NEVER
+from tests.ladder_core.attempts import NEVER, Tensors, rewrite
 
 CPU = torch.device("cpu")
 LATENTS = CheckpointName.LATENTS
-
-Texts = dict[str, dict]
-Tensors = dict[str, torch.Tensor]
 
 
 class Count(BaseModel):
@@ -65,16 +59,6 @@ def saved(tmp_path: Path) -> Path:
     keeper(tmp_path).save(LATENTS, RECORD, complete=True)
     assert keeper(tmp_path).find(LATENTS, read) == 1007
     return tmp_path / "checkpoints" / LATENTS
-
-
-def rewrite(path: Path, change: Callable[[Texts, Tensors], None]) -> None:
-    """Change a checkpoint as somebody would who knows how its checksum is made."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        texts = {name: json.loads(text) for name, text in file.metadata().items() if name != "checksum"}
-    change(texts, tensors)
-    written = {name: json.dumps(content) for name, content in texts.items()}
-    save_file(tensors, path, metadata={**written, "checksum": f"{_checksum(written, tensors):08x}"})
 
 
 def test_a_checkpoint_is_whole_when_it_is_told_of_and_may_be_moved_away(tmp_path: Path) -> None:
@@ -203,11 +187,18 @@ def test_what_was_built_on_a_stage_that_was_done_again_is_not_used(saved: Path, 
 
 
 def test_what_cannot_be_saved_is_logged_and_does_not_end_the_run(tmp_path: Path, caplog) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the directory should be")
     told: list[CheckpointName] = []
+    unknown = Record({"values": torch.ones(3, dtype=torch.complex128)})
+    with caplog.at_level(logging.WARNING):
+        keeper(tmp_path, on_saved=told.append).save(LATENTS, unknown, complete=True)
+    assert "checkpoint latents was not saved: KeyError" in caplog.text
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+    (tmp_path / "checkpoints").rmdir()
+    (tmp_path / "checkpoints").write_text("a file where the directory should be")
     with caplog.at_level(logging.WARNING):
         keeper(tmp_path, on_saved=told.append).save(LATENTS, RECORD, complete=True)
-    assert "checkpoint latents was not saved" in caplog.text
+    assert "checkpoint latents was not saved: FileExistsError" in caplog.text
     assert not told
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier
@@ -21,6 +22,7 @@ from ladder_core.training_state import TrainingState
 from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
+from ladder_schema.report import EpochLosses
 from tests.ladder_core.attempts import NEVER, Tensors, rewrite
 
 CPU = torch.device("cpu")
@@ -279,6 +281,46 @@ def test_a_training_goes_on_as_if_it_had_not_ended(
     assert state_of(second) == state_of(whole)
 
 
+class Counting(nn.Module):
+    """Counts its calls in a buffer that no state_dict has; one parameter never gets a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 4))
+        self.unused = nn.Parameter(torch.ones(2))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.layers(x) * self.calls
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_all_that_a_training_changes_is_kept(momentum: float, schedule: str, tmp_path: Path) -> None:
+    config = RETRAINING.model_copy(update={"momentum": momentum, "schedule": schedule})
+    torch.manual_seed(0)
+    first = begin_retraining(Counting(), config, 150, CPU)
+    second = begin_retraining(Counting(), config, 150, CPU)
+
+    def step(state: TrainingState) -> None:
+        loss = state.module(torch.ones(2, 3)).square().sum()
+        state.step(loss, torch.stack([loss, loss]))
+        if state.done % 3 == 0:
+            state.end_epoch(EpochLosses(clean=1.0, adversarial=2.0))
+
+    for _ in range(4):
+        step(first)
+    keeper(tmp_path).save(LATENTS, first.record(), complete=False)
+    step(first)
+    step(first)
+    assert keeper(tmp_path).find(LATENTS, second.load) is False
+    step(second)
+    step(second)
+    assert state_of(second) == state_of(first)
+    assert second.module.calls == second.done == 6
+
+
 def weight(tensors: Tensors) -> str:
     return next(name for name in tensors if name.startswith("module.") and tensors[name].dim() == 4)
 
@@ -325,4 +367,4 @@ def test_a_training_said_to_be_complete_before_its_end_does_not_fit(
 
 def test_another_models_training_does_not_fit(halfway: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no tensor"):
-        training(torch.nn.Linear(3, 4)).load(load_record(halfway))
+        training(nn.Linear(3, 4)).load(load_record(halfway))

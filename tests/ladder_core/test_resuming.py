@@ -19,7 +19,7 @@ _SMALL = {
     "evaluation": {"pgd_steps": 2, "max_samples": 40, "batch_size": 20},
     "example_count": 8,
 }
-_LADDER = _SMALL | {"boundary": {"steps": 3}, "generator": {"steps": 12, "batch_size": 90}}
+_LADDER = _SMALL | {"boundary": {"steps": 3, "max_pairs": 12}, "generator": {"steps": 12, "batch_size": 90}}
 _PGD = _SMALL | {"method": "pgd", "pgd": {"steps": 2}}
 # Batches that fill neither an epoch nor a block.
 _FRESH = {"examples": "fresh", "epochs": 2, "batch_size": 40}

@@ -171,7 +171,7 @@ def test_what_was_kept_is_not_done_again(job: Job, whole: Attempt) -> None:
             assert trained(resumed) == trained(whole) - 10 < trained(whole)
         else:
             assert details[-1] == "kept from an earlier attempt"
-            assert resumed.report.stage_seconds[stage] == pytest.approx(seconds[stage.value], abs=0.05)
+            assert resumed.report.stage_seconds[stage] == pytest.approx(seconds[stage.value], abs=0.5)
         assert resumed.report.stage_seconds[stage] >= seconds[stage.value]
 
 

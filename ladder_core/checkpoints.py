@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors import SafetensorError
-
 from ladder_core.errors import StopRequested
 from ladder_core.progress import Progress
 from ladder_core.records import FORMAT, About, Record, RecordError, Stored, load_record, save_record
@@ -93,15 +91,14 @@ class Keeper:
         """
         if self._checkpoints is None or self._checkpoints.resume_from is None:
             return None
-        path = self._checkpoints.resume_from / name
-        if not path.exists():
-            return None
         try:
-            stored = load_record(path, on_chunk=self._reading)
+            stored = load_record(self._checkpoints.resume_from / name, on_chunk=self._reading)
             self._check(name, stored.about)
             found = read(stored)
         except StopRequested:
             raise
+        except FileNotFoundError:
+            return None
         except Exception as error:  # nothing in a foreign file may end the job
             _log.warning("checkpoint %s is not used: %s: %s", name, type(error).__name__, error)
             return None
@@ -140,7 +137,7 @@ class Keeper:
         try:
             self._checkpoints.directory.mkdir(parents=True, exist_ok=True)
             save_record(self._checkpoints.directory / name, about, record)
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # a full disk, a type of tensor that the format does not know
             _log.warning("checkpoint %s was not saved: %s: %s", name, type(error).__name__, error)
             return
         self._checkpoints.on_saved(name)

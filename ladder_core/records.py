@@ -116,7 +116,8 @@ def save_record(path: Path, about: About, record: Record) -> None:
     """Write a checkpoint; the file appears under its name when it is whole.
 
     Raises:
-        OSError, SafetensorError: It could not be written.
+        SafetensorError, OSError: It could not be written.
+        Exception: Whatever a tensor that is not an ordinary one brings about.
     """
     # Not synced: it outlives this process only where the parent stores it elsewhere, and a machine that
     # loses its disk's cache loses the attempt's directory with it.

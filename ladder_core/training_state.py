@@ -97,9 +97,8 @@ class TrainingState:
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{number}.{key}"] = _copy(value)
         tensors["sums"] = _copy(self.sums)
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for kind, stream in self._streams().items():
+            tensors[f"random.{kind}"] = stream.get_state()
         return Record(tensors, {"training": _Position(done=self.done, losses=self.losses)})
 
     def load(self, stored: Stored) -> bool:
@@ -129,8 +128,9 @@ class TrainingState:
         self._optimiser.load_state_dict({"state": remembered, "param_groups": groups})
         self._go_to(position.done)
         self.losses = position.losses
-        for device, state in random.items():
-            torch.random.set_rng_state(state) if device == "cpu" else torch.cuda.set_rng_state(state, device)
+        for kind, stream in self._streams().items():
+            if kind in random:
+                stream.set_state(random[kind])
         return stored.about.complete
 
     def _position(self, stored: Stored) -> _Position:
@@ -158,18 +158,24 @@ class TrainingState:
             }
         return found
 
+    def _streams(self) -> dict[str, torch.Generator]:
+        """Return torch's default streams that this training may draw from, by kind of device."""
+        streams = {"cpu": torch.default_generator}
+        if self.device.type == "cuda":
+            index = torch.cuda.current_device() if self.device.index is None else self.device.index
+            streams["cuda"] = torch.cuda.default_generators[index]
+        return streams
+
     def _random(self, stored: Stored) -> dict[str, Tensor]:
         """Return the default streams' states, each tried on a stream of no consequence."""
-        devices = {"cpu": "cpu"}
-        # A job that moved from a CPU to a GPU or back has no state for its device, and begins a new stream.
-        if self.device.type == "cuda" and "random.cuda" in stored.tensors:
-            devices["cuda"] = str(self.device)
         states: dict[str, Tensor] = {}
-        for kind, device in devices.items():
-            stream = torch.Generator(device)
-            expected = stream.get_state()
-            states[device] = stored.tensor(f"random.{kind}", tuple(expected.shape), expected.dtype).clone()
-            stream.set_state(states[device])
+        for kind, stream in self._streams().items():
+            # A job that moved from a CPU to a GPU has no state for its device, and begins a new stream.
+            if kind == "cpu" or f"random.{kind}" in stored.tensors:
+                expected = stream.get_state()
+                found = stored.tensor(f"random.{kind}", tuple(expected.shape), expected.dtype)
+                states[kind] = found.clone()
+                torch.Generator(stream.device).set_state(states[kind])
         return states
 
     def _go_to(self, step: int) -> None:

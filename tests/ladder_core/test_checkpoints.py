@@ -1,6 +1,5 @@
 """What is found again, what is refused, and that neither a file found nor one lost ends a run."""
 
-import json
 import logging
 import pickle
 from collections.abc import Callable
@@ -10,27 +9,24 @@ import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import safe_open
-from safetensors.torch import save_file
+from torch import nn
 
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.errors import StopRequested
 from ladder_core.progress import Progress
-from ladder_core.records import Record, RecordError, Stored, _checksum, load_record
+from ladder_core.records import Record, RecordError, Stored, load_record
 from ladder_core.training import PgdSource, begin_retraining, retrain
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
-from tests.ladder_core.attempts import NEVER
+from ladder_schema.report import EpochLosses
+from tests.ladder_core.attempts import NEVER, Tensors, rewrite
 
 CPU = torch.device("cpu")
 LATENTS = CheckpointName.LATENTS
-
-Texts = dict[str, dict]
-Tensors = dict[str, torch.Tensor]
 
 
 class Count(BaseModel):
@@ -65,16 +61,6 @@ def saved(tmp_path: Path) -> Path:
     keeper(tmp_path).save(LATENTS, RECORD, complete=True)
     assert keeper(tmp_path).find(LATENTS, read) == 1007
     return tmp_path / "checkpoints" / LATENTS
-
-
-def rewrite(path: Path, change: Callable[[Texts, Tensors], None]) -> None:
-    """Change a checkpoint as somebody would who knows how its checksum is made."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        texts = {name: json.loads(text) for name, text in file.metadata().items() if name != "checksum"}
-    change(texts, tensors)
-    written = {name: json.dumps(content) for name, content in texts.items()}
-    save_file(tensors, path, metadata={**written, "checksum": f"{_checksum(written, tensors):08x}"})
 
 
 def test_a_checkpoint_is_whole_when_it_is_told_of_and_may_be_moved_away(tmp_path: Path) -> None:
@@ -203,11 +189,18 @@ def test_what_was_built_on_a_stage_that_was_done_again_is_not_used(saved: Path, 
 
 
 def test_what_cannot_be_saved_is_logged_and_does_not_end_the_run(tmp_path: Path, caplog) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the directory should be")
     told: list[CheckpointName] = []
+    unknown = Record({"values": torch.ones(3, dtype=torch.complex128)})
+    with caplog.at_level(logging.WARNING):
+        keeper(tmp_path, on_saved=told.append).save(LATENTS, unknown, complete=True)
+    assert "checkpoint latents was not saved: KeyError" in caplog.text
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+    (tmp_path / "checkpoints").rmdir()
+    (tmp_path / "checkpoints").write_text("a file where the directory should be")
     with caplog.at_level(logging.WARNING):
         keeper(tmp_path, on_saved=told.append).save(LATENTS, RECORD, complete=True)
-    assert "checkpoint latents was not saved" in caplog.text
+    assert "checkpoint latents was not saved: FileExistsError" in caplog.text
     assert not told
 
 
@@ -288,6 +281,46 @@ def test_a_training_goes_on_as_if_it_had_not_ended(
     assert state_of(second) == state_of(whole)
 
 
+class Counting(nn.Module):
+    """Counts its calls in a buffer that no state_dict has; one parameter never gets a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 4))
+        self.unused = nn.Parameter(torch.ones(2))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.layers(x) * self.calls
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_all_that_a_training_changes_is_kept(momentum: float, schedule: str, tmp_path: Path) -> None:
+    config = RETRAINING.model_copy(update={"momentum": momentum, "schedule": schedule})
+    torch.manual_seed(0)
+    first = begin_retraining(Counting(), config, 150, CPU)
+    second = begin_retraining(Counting(), config, 150, CPU)
+
+    def step(state: TrainingState) -> None:
+        loss = state.module(torch.ones(2, 3)).square().sum()
+        state.step(loss, torch.stack([loss, loss]))
+        if state.done % 3 == 0:
+            state.end_epoch(EpochLosses(clean=1.0, adversarial=2.0))
+
+    for _ in range(4):
+        step(first)
+    keeper(tmp_path).save(LATENTS, first.record(), complete=False)
+    step(first)
+    step(first)
+    assert keeper(tmp_path).find(LATENTS, second.load) is False
+    step(second)
+    step(second)
+    assert state_of(second) == state_of(first)
+    assert second.module.calls == second.done == 6
+
+
 def weight(tensors: Tensors) -> str:
     return next(name for name in tensors if name.startswith("module.") and tensors[name].dim() == 4)
 
@@ -334,4 +367,4 @@ def test_a_training_said_to_be_complete_before_its_end_does_not_fit(
 
 def test_another_models_training_does_not_fit(halfway: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no tensor"):
-        training(torch.nn.Linear(3, 4)).load(load_record(halfway))
+        training(nn.Linear(3, 4)).load(load_record(halfway))

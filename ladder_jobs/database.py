@@ -7,7 +7,7 @@ from typing import cast
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, OperationalError
@@ -84,7 +84,8 @@ def migrate(database_url: str) -> None:
     """Bring the tables to this version's form; several processes may do so at once, and one does the work.
 
     Jobs may run meanwhile. A change that waits for a table makes everyone behind it wait, too, so it waits
-    shorter than a lease lasts, gives up, lets the others pass, and tries again.
+    shorter than a lease lasts, gives up, lets the others pass, and tries again. So it does where each has
+    what the other waits for, which never happens to a migration that changes a single table.
 
     Raises:
         sqlalchemy.exc.OperationalError: Other transactions never let a table go.
@@ -95,7 +96,7 @@ def migrate(database_url: str) -> None:
             try:
                 _upgrade(engine)
             except OperationalError as error:
-                if not (isinstance(error.orig, LockNotAvailable) and tries_left):
+                if not (isinstance(error.orig, LockNotAvailable | DeadlockDetected) and tries_left):
                     raise
             else:
                 return

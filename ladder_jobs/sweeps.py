@@ -98,8 +98,11 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     expired = _lock(
         session, Job.lease_expires_at, Job.status.in_(LEASED_STATUSES), Job.lease_expires_at < func.now()
     )
+    # The session holds them weakly: kept here until they are written, they are not fetched one by one.
+    attempts = _open_attempts(session, expired)
     ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
     session.flush()
+    del attempts
     ended += _end_what_lasts_too_long(session, patience)
     session.flush()
     return SweepResult(
@@ -172,6 +175,11 @@ def _lock(session: Session, age: InstrumentedAttribute[Any], *conditions: Column
         .execution_options(populate_existing=True)
     )
     return list(session.scalars(query))
+
+
+def _open_attempts(session: Session, jobs: list[Job]) -> list[Attempt]:
+    ids = [job.id for job in jobs]
+    return list(session.scalars(select(Attempt).where(Attempt.job_id.in_(ids), Attempt.ended_at.is_(None))))
 
 
 def _too_long(job: Job, allowed: timedelta) -> JobError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, exists, func, select, text
@@ -100,10 +100,11 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     )
     # The session holds them weakly: kept here until they are written, they are not fetched one by one.
     attempts = _open_attempts(session, expired)
-    ended = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
+    now = session.scalars(select(func.now())).one()
+    ended = [_end_lost_attempt(session, job, max_worker_losses, now) for job in expired]
     session.flush()
     del attempts
-    ended += _end_what_lasts_too_long(session, patience)
+    ended += _end_what_lasts_too_long(session, patience, now)
     session.flush()
     return SweepResult(
         requeued=ended.count(JobStatus.QUEUED),
@@ -113,10 +114,10 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     )
 
 
-def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> JobStatus:
+def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int, now: datetime) -> JobStatus:
     reason = "the worker was lost"
     job.worker_losses += 1
-    job.not_before = func.now()
+    job.not_before = now
     error = None
     if job.status is JobStatus.CANCELLING:
         target = JobStatus.CANCELLED
@@ -130,11 +131,11 @@ def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> Job
             "Post it again; if it keeps failing, ask whoever runs the service to look at its workers.",
             stage=job.stage,
         )
-    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason=reason)
+    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason=reason, at=now)
     return target
 
 
-def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobStatus]:
+def _end_what_lasts_too_long(session: Session, patience: Patience, now: datetime) -> list[JobStatus]:
     cancelling = _lock(
         session,
         Job.cancel_requested_at,
@@ -143,7 +144,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobSt
     )
     for job in cancelling:
         reason = "its worker did not stop in time"
-        move(session, job, JobStatus.CANCELLED, outcome=Outcome.CANCELLED, reason=reason)
+        move(session, job, JobStatus.CANCELLED, outcome=Outcome.CANCELLED, reason=reason, at=now)
     open_too_long = exists().where(
         Attempt.job_id == Job.id,
         Attempt.ended_at.is_(None),
@@ -152,7 +153,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobSt
     running = _lock(session, Job.lease_expires_at, Job.status == JobStatus.RUNNING, open_too_long)
     for job in running:
         error = _too_long(job, patience.running)
-        move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=error)
+        move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=error, at=now)
     queued = _lock(
         session,
         Job.not_before,
@@ -160,7 +161,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[JobSt
         Job.not_before < func.now() - patience.queued,
     )
     for job in queued:
-        move(session, job, JobStatus.FAILED, error=_never_taken(job, patience.queued))
+        move(session, job, JobStatus.FAILED, error=_never_taken(job, patience.queued), at=now)
     return [job.status for job in (*cancelling, *running, *queued)]
 
 

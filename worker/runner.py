@@ -11,6 +11,7 @@ from ladder_jobs.objects import StoreError
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError
 from worker.attempt import DATABASE_OUTAGE, Attempt, Tools
+from worker.endings import OtherVersion
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +75,7 @@ class Runner:
             attempt.run()
         except (LeaseLost, *DATABASE_OUTAGE):
             raise
-        except (OSError, StoreError) as outage:
+        except (OSError, StoreError, OtherVersion) as outage:
             event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
             log.warning(event, work_dir=str(settings.work_dir), exc_info=True)
             if claim.attempt >= settings.max_attempts:
@@ -90,5 +91,5 @@ class Runner:
             attempt.fail(_INTERNAL)
 
 
-def _is_disk_full(outage: OSError | StoreError) -> bool:
+def _is_disk_full(outage: Exception) -> bool:
     return isinstance(outage, OSError) and outage.errno in {errno.ENOSPC, errno.EDQUOT}

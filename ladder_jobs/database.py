@@ -86,7 +86,8 @@ def migrate(database_url: str) -> None:
     """Bring the tables to this version's form; several processes may do so at once, and one does the work.
 
     Jobs may run meanwhile. A change that waits for a table makes everyone behind it wait, too, so it waits
-    shorter than a lease lasts, gives up, lets the others pass, and tries again.
+    shorter than a lease lasts, gives up, lets the others pass, and tries again. So it does where each has
+    what the other waits for, which never happens to a migration that changes a single table.
 
     Raises:
         sqlalchemy.exc.OperationalError: Other transactions never let a table go.

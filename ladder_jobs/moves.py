@@ -1,5 +1,7 @@
 """The one place that changes a job's state after its creation, apart from the claim's single statement."""
 
+from datetime import datetime
+
 from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
@@ -17,6 +19,7 @@ def move(
     outcome: Outcome | None = None,
     error: JobError | None = None,
     reason: str | None = None,
+    at: datetime | None = None,
 ) -> None:
     """Take a job, whose row the caller has locked, to another state, and write its history.
 
@@ -27,14 +30,17 @@ def move(
         outcome: How the attempt ended, where this ends one.
         error: Why the job failed, where ``target`` is ``failed``.
         reason: Said in the event, and kept with the attempt.
+        at: This transaction's time, where the caller has asked Postgres for it: moving many jobs then takes
+            a few statements for all of them.
 
     Raises:
         IllegalTransitionError: The table does not permit it.
     """
     check(job.status, target)
+    now = at or func.now()
     if outcome is not None:
         attempt = session.get_one(Attempt, (job.id, job.attempt))
-        attempt.ended_at = func.now()
+        attempt.ended_at = now
         attempt.outcome = outcome
         attempt.error = error.message if error else reason
     if target not in LEASED_STATUSES:
@@ -44,10 +50,10 @@ def move(
     if error is not None:
         job.error_code, job.error_message, job.error_stage = error.code, error.message, error.stage
     if target in {JobStatus.CANCELLING, JobStatus.CANCELLED} and job.cancel_requested_at is None:
-        job.cancel_requested_at = func.now()
+        job.cancel_requested_at = now
     job.status = target
     if target.is_final:
-        job.finished_at = func.now()
+        job.finished_at = now
         _forget_checkpoints(session, job)
     record(session, job, EVENT_OF[target], **_details(error, reason))
 

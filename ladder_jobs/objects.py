@@ -248,7 +248,7 @@ class ObjectStore:
 
     def now(self) -> datetime:
         """What time the store would write on an object now: its clock may differ from everybody else's."""
-        key = f"clock/{uuid4()}"
+        key = upload_key(uuid4(), uuid4())  # left behind by a crash, it is an orphan like any other
         with _translated(key):
             self._client.put_object(self._bucket, key, io.BytesIO(), 0)
             written = self._client.stat_object(self._bucket, key).last_modified

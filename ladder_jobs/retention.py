@@ -102,13 +102,7 @@ def _expire_uploads(session: Session, kept: timedelta | None, limit: int) -> int
             or_(Job.model_upload_id == Upload.id, Job.dataset_upload_id == Upload.id),
             Job.uploads_expired_at.is_(None),
         )
-        keys = session.scalars(
-            update(Upload)
-            .where(Upload.id.in_(uploads), Upload.expired_at.is_(None), ~needed)
-            .values(expired_at=func.now())
-            .returning(Upload.object_key)
-            .execution_options(synchronize_session=False)
-        ).all()
+        keys = session.scalars(select(Upload.object_key).where(Upload.id.in_(uploads), ~needed)).all()
         write_down(session, keys)
     return len(jobs)
 

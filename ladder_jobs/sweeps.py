@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -137,9 +137,13 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     expired = _lock(
         session, Job.lease_expires_at, Job.status.in_(LEASED_STATUSES), Job.lease_expires_at < func.now()
     )
-    swept = [_end_lost_attempt(session, job, max_worker_losses) for job in expired]
+    # The session holds them weakly: kept here until they are written, they are not fetched one by one.
+    attempts = _open_attempts(session, expired)
+    now = session.scalars(select(func.now())).one()
+    swept = [_end_lost_attempt(session, job, max_worker_losses, now) for job in expired]
     session.flush()
-    swept += _end_what_lasts_too_long(session, patience)
+    del attempts
+    swept += _end_what_lasts_too_long(session, patience, now)
     session.flush()
     return SweepResult(
         swept=swept,
@@ -147,9 +151,9 @@ def sweep(session: Session, *, max_worker_losses: int, patience: Patience = Pati
     )
 
 
-def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> SweptJob:
+def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int, now: datetime) -> SweptJob:
     job.worker_losses += 1
-    job.not_before = func.now()
+    job.not_before = now
     error = None
     if job.status is JobStatus.CANCELLING:
         target = JobStatus.CANCELLED
@@ -164,11 +168,12 @@ def _end_lost_attempt(session: Session, job: Job, max_worker_losses: int) -> Swe
             stage=job.stage,
         )
     swept = _swept(job, Cause.LOST, target)
-    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason="the worker was lost")
+    reason = "the worker was lost"
+    move(session, job, target, outcome=Outcome.WORKER_LOST, error=error, reason=reason, at=now)
     return swept
 
 
-def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[SweptJob]:
+def _end_what_lasts_too_long(session: Session, patience: Patience, now: datetime) -> list[SweptJob]:
     cancelling = _lock(
         session,
         Job.cancel_requested_at,
@@ -178,7 +183,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[Swept
     swept = [_swept(job, Cause.OVERDUE, JobStatus.CANCELLED) for job in cancelling]
     for job in cancelling:
         reason = "its worker did not stop in time"
-        move(session, job, JobStatus.CANCELLED, outcome=Outcome.CANCELLED, reason=reason)
+        move(session, job, JobStatus.CANCELLED, outcome=Outcome.CANCELLED, reason=reason, at=now)
     open_too_long = exists().where(
         Attempt.job_id == Job.id,
         Attempt.ended_at.is_(None),
@@ -188,7 +193,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[Swept
     swept += [_swept(job, Cause.OVERDUE, JobStatus.FAILED) for job in running]
     for job in running:
         error = _too_long(job, patience.running)
-        move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=error)
+        move(session, job, JobStatus.FAILED, outcome=Outcome.FAILED, error=error, at=now)
     queued = _lock(
         session,
         Job.not_before,
@@ -197,7 +202,7 @@ def _end_what_lasts_too_long(session: Session, patience: Patience) -> list[Swept
     )
     swept += [_swept(job, Cause.OVERDUE, JobStatus.FAILED) for job in queued]
     for job in queued:
-        move(session, job, JobStatus.FAILED, error=_never_taken(job, patience.queued))
+        move(session, job, JobStatus.FAILED, error=_never_taken(job, patience.queued), at=now)
     return swept
 
 
@@ -217,6 +222,11 @@ def _lock(session: Session, age: InstrumentedAttribute[Any], *conditions: Column
         .execution_options(populate_existing=True)
     )
     return list(session.scalars(query))
+
+
+def _open_attempts(session: Session, jobs: list[Job]) -> list[Attempt]:
+    ids = [job.id for job in jobs]
+    return list(session.scalars(select(Attempt).where(Attempt.job_id.in_(ids), Attempt.ended_at.is_(None))))
 
 
 def _too_long(job: Job, allowed: timedelta) -> JobError:

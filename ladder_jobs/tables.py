@@ -116,9 +116,6 @@ class Upload(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expired_at: Mapped[datetime | None] = mapped_column(
-        doc="When its object was given up; no job may use it then."
-    )
 
 
 class Job(Base):
@@ -162,12 +159,8 @@ class Job(Base):
             "id",
             postgresql_where=text("status = 'queued'"),
         ),
-        Index(
-            "ix_jobs_leased",
-            "lease_expires_at",
-            "owner_id",
-            postgresql_where=text(_is_one_of(LEASED_STATUSES)),
-        ),
+        # Not by lease_expires_at: every heartbeat changes that, and so has no index at all to write.
+        Index("ix_jobs_leased", "owner_id", postgresql_where=text(_is_one_of(LEASED_STATUSES))),
         Index(
             "ix_jobs_unclaimed",
             "not_before",

@@ -77,7 +77,7 @@ class Hello(_Message):
     """Child to parent, first line."""
 
     type: Literal["hello"] = "hello"
-    version: Literal[2] = PROTOCOL_VERSION
+    version: int = Field(PROTOCOL_VERSION, description="Of the protocol that the child speaks.")
 
 
 class Progress(_Message):

@@ -67,6 +67,10 @@ class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
     """The job has run as long as it may, and its child was not even started."""
 
 
+class OtherVersion(Exception):  # noqa: N818 - a state of the installation, not of the code
+    """The child is of another version than its worker: somebody changed the files under it."""
+
+
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
     """The child said or left behind something it must not."""
 

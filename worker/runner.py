@@ -14,6 +14,7 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError
 from worker import metrics
 from worker.attempt import DATABASE_OUTAGE, Attempt, Tools
+from worker.endings import OtherVersion
 from worker.traces import attempt_span
 
 log = structlog.get_logger(__name__)
@@ -93,7 +94,7 @@ class Runner:
             attempt.run()
         except (LeaseLost, *DATABASE_OUTAGE):
             raise
-        except (OSError, StoreError) as outage:
+        except (OSError, StoreError, OtherVersion) as outage:
             event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
             log.warning(event, work_dir=str(settings.work_dir), exc_info=True)
             if claim.attempt >= settings.max_attempts:
@@ -115,5 +116,5 @@ def _named(claim: Claim) -> dict[str, object]:
     return {"job": str(claim.job_id), "attempt": claim.attempt, **by_request}
 
 
-def _is_disk_full(outage: OSError | StoreError) -> bool:
+def _is_disk_full(outage: Exception) -> bool:
     return isinstance(outage, OSError) and outage.errno in {errno.ENOSPC, errno.EDQUOT}

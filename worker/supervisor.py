@@ -14,6 +14,7 @@ from ladder_jobs.claims import Answer
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
 from ladder_schema.protocol import (
+    PROTOCOL_VERSION,
     Checkpoint,
     CheckpointName,
     Done,
@@ -26,7 +27,7 @@ from ladder_schema.protocol import (
     Stopped,
 )
 from worker import metrics
-from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
+from worker.endings import Cause, Died, Dropped, Ending, Finished, OtherVersion, ProtocolViolation, Refused
 from worker.lease import STUCK_SECONDS, Lease
 from worker.limits import Limits, too_much_memory
 from worker.process import ChildProcess
@@ -86,7 +87,11 @@ class Supervisor:
         self._kill_at = float("inf")
 
     def run(self, start: Start) -> Ending:
-        """Send the child its task and stay with it; when this returns, its process group is gone."""
+        """Send the child its task and stay with it; when this returns, its process group is gone.
+
+        Raises:
+            OtherVersion: The child does not speak as this worker does, whatever the job is.
+        """
         self._child.send(start)
         metrics.watch_child(self._child.pid)
         try:
@@ -144,6 +149,11 @@ class Supervisor:
         if self._last is not None:
             raise ProtocolViolation("a message after the last one")
         match message:
+            case Hello(version=version) if version != PROTOCOL_VERSION:
+                raise OtherVersion(
+                    f"the child speaks version {version} of the protocol and this worker version "
+                    f"{PROTOCOL_VERSION}: it was installed anew while the worker ran; start the worker again"
+                )
             case Progress(stage=stage) if self._stage is not None and stage.precedes(self._stage):
                 raise ProtocolViolation(f"{stage} after {self._stage}")
             case Stopped() if self._cause is None:

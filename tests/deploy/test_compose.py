@@ -22,6 +22,20 @@ def words(node: object) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
+def test_a_worker_has_one_gpu_of_its_own_and_another_is_added_as_the_file_says() -> None:
+    text = (ROOT / "docker-compose.gpu.yml").read_text()
+    example = re.search(r"^#   worker-1:\n(?:#     .*\n)+", text, re.MULTILINE)
+    assert example is not None
+    added = text.rstrip() + "\n\n" + example.group().replace("#   ", "  ")
+    workers = {
+        name: service for name, service in yaml.safe_load(added)["services"].items() if "deploy" in service
+    }
+    devices = [worker["deploy"]["resources"]["reservations"]["devices"] for worker in workers.values()]
+    assert devices == [[{"driver": "nvidia", "capabilities": ["gpu"], "device_ids": [gpu]}] for gpu in "01"]
+    assert all(worker["command"][-2:] == ["--device", "cuda"] for worker in workers.values())
+    assert workers["worker-1"]["extends"] == {"file": "docker-compose.yml", "service": "worker"}
+
+
 def test_every_password_is_required_and_named_in_the_example_without_a_value() -> None:
     used = re.findall(r"\$\{(\w+_PASSWORD)([^}]*)\}", "\n".join(words(COMPOSE)))
 

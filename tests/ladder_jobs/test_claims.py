@@ -153,6 +153,21 @@ def test_heartbeats_renew_the_lease_and_hear_of_a_cancel(jobs, alice):
     assert jobs.do(heartbeat, claim, lease_seconds=60) is Answer.CANCEL
 
 
+def test_a_heartbeat_writes_no_index(jobs, alice, sessions):
+    """It comes every second for every job that runs: Postgres puts the new row beside the old one."""
+    jobs.queue(alice)
+    claim = jobs.claimed()
+    count = text(
+        "SELECT pg_stat_get_xact_tuples_updated(jobs), pg_stat_get_xact_tuples_hot_updated(jobs) "
+        "FROM CAST('jobs' AS regclass) jobs"
+    )
+    with sessions.begin() as session:
+        before = session.execute(count).one()
+        heartbeat(session, claim, lease_seconds=60)
+        after = session.execute(count).one()
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]
+
+
 def test_a_new_stage_is_an_event_and_neither_progress_within_it_nor_a_past_one_is(jobs, alice, sessions):
     job_id = jobs.queue(alice)
     claim = jobs.claimed()

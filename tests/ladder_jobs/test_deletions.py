@@ -1,6 +1,9 @@
 """Removing a job: rows at once, objects by housekeeping, and nothing that another job needs."""
 
 import io
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -96,4 +99,35 @@ def test_two_housekeepers_delete_everything_in_bounded_batches(jobs, alice, stor
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: jobs.do(delete_objects, store, limit=20), range(2)))
     assert sum(done) == 10
+    assert not any(store.exists(key) for key in keys)
+
+
+def test_while_a_backup_runs_nothing_is_deleted(jobs, alice, store, settings, database_url):
+    """As operators do it: the command runs, and its exit code is passed on."""
+    job_id, keys = failed_job(jobs, store, alice)
+    jobs.do(delete_job, alice, job_id)
+    command = [sys.executable, "-m", "ladder_jobs", "hold-deletions", "--"]
+    backup = [
+        sys.executable,
+        "-c",
+        "import sys; print('begun', flush=True); sys.exit(int(sys.stdin.readline()))",
+    ]
+    secrets = {
+        f"LADDER_{name.upper()}": getattr(value, "get_secret_value", lambda value=value: value)()
+        for name, value in settings
+        if value is not None
+    }
+    environment = {**os.environ, **{name: str(value) for name, value in secrets.items()}}
+    with subprocess.Popen(
+        [*command, *backup],
+        env=environment | {"LADDER_DATABASE_URL": database_url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"begun\n"
+        assert jobs.do(delete_objects, store, limit=20) == 0
+        assert all(store.exists(key) for key in keys)
+        process.communicate(b"3\n")
+    assert process.returncode == 3
+    assert jobs.do(delete_objects, store, limit=20) == 3
     assert not any(store.exists(key) for key in keys)

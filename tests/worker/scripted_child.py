@@ -125,6 +125,12 @@ def stay_in_stage() -> None:
     say({"type": "stopped"})
 
 
+def speak_a_later_version() -> None:
+    say({**HELLO, "version": HELLO["version"] + 1})
+    hear()
+    signal.pause()
+
+
 def ignore_everything() -> None:
     """Work for ever, whatever is asked."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -117,6 +117,18 @@ def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
     assert job.artifacts == []
 
 
+def test_a_child_of_another_version_costs_the_job_nothing(bench):
+    """Somebody installed another version under a running worker: the job waits for one that is of a piece."""
+    job_id = bench.submit()
+    with bench.running("speak_a_later_version", retry_seconds=0.05):
+        bench.wait_until(lambda: len(bench.attempts(job_id)) > 1)
+        bench.shutdown.set()
+    job = bench.job(job_id)
+    assert (job.status, job.child_deaths, job.error_code) == (JobStatus.QUEUED, 0, None)
+    assert {attempt.outcome for attempt in bench.attempts(job_id)} == {Outcome.RELEASED}
+    assert bench.attempts(job_id)[0].error == "its worker met an outage: OtherVersion"
+
+
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
     assert bench.run("linger").status is JobStatus.SUCCEEDED
 

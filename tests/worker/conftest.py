@@ -235,6 +235,8 @@ def bench_in(directory: Path, settings: Settings, engine: Engine) -> Bench:
         "shutdown_grace_seconds": 0.5,
         "term_grace_seconds": 0.3,
         "retry_seconds": 0.1,
+        # Where it is installed it would stand between a worker and its child; it has tests of its own.
+        "bubblewrap": "off",
     }
     return Bench(
         settings=WorkerSettings(**given), sessions=session_factory(engine), store=ObjectStore(settings)

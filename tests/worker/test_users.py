@@ -12,12 +12,13 @@ from ladder_schema.jobs import JobStatus
 from worker.users import ChildUsers
 from worker.workspace import Workspace
 
-FIRST = 60_800
-HOLD = """
+# Nobody else's on this machine, not even another run's of these tests.
+FIRST = 100_000 + 2 * os.getpid()
+HOLD = f"""
 import sys
 from pathlib import Path
 from worker.users import ChildUsers
-with ChildUsers(Path(sys.argv[1]), 60_800, 2).borrow() as identity:
+with ChildUsers(Path(sys.argv[1]), {FIRST}, 2).borrow() as identity:
     print(identity.uid, flush=True)
     sys.stdin.read()
 """
@@ -37,7 +38,9 @@ def test_each_attempt_has_a_user_that_no_other_worker_has_either(users):
         assert int(other.stdout.readline()) == FIRST
         with users.borrow() as identity:
             assert (identity.uid, identity.gid) == (FIRST + 1, FIRST + 1)
-            with pytest.raises(OSError, match=r"users 60800 to 60801 are all taken; raise LADDER_CHILD_UIDS"):
+            with pytest.raises(
+                OSError, match=f"users {FIRST} to {FIRST + 1} are all taken; raise LADDER_CHILD_UIDS"
+            ):
                 users.borrow().__enter__()
         other.kill()
     with users.borrow() as identity:

@@ -20,8 +20,8 @@ CONFIG: dict[str, Any] = {
     "preset": "quick",
     "threat_model": {"epsilon": 0.1},
     "boundary": {"steps": 100},
-    "generator": {"steps": 300},
-    "retraining": {"epochs": 30},
+    "generator": {"steps": 200},
+    "retraining": {"epochs": 20},
     "evaluation": {"max_samples": 300, "pgd_steps": 40},
 }
 
@@ -53,7 +53,14 @@ class Users:
     """
 
     def __init__(
-        self, url: str, api_key: str, directory: Path, *, jobs: int, over_seconds: float, give_up_seconds: float
+        self,
+        url: str,
+        api_key: str,
+        directory: Path,
+        *,
+        jobs: int,
+        over_seconds: float,
+        give_up_seconds: float,
     ) -> None:
         self._url, self._api_key, self._directory = url, api_key, directory
         self._pauses = [over_seconds * number / max(jobs - 1, 1) for number in range(jobs)]

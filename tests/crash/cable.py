@@ -11,8 +11,8 @@ _CHUNK_BYTES = 1 << 16
 class Cable:
     """Relays TCP to a server; a context manager.
 
-    A cut keeps every connection open and moves nothing over it, as a network does that loses packets. What was
-    sent meanwhile arrives after the mending, however late.
+    A cut keeps every connection open and moves nothing over it, as a network does that loses packets. What
+    was sent meanwhile arrives after the mending, however late.
 
     Args:
         target: Where the server is, as ``host:port``.

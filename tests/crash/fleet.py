@@ -28,7 +28,11 @@ class Fleet:
         self._started: list[tuple[subprocess.Popen[bytes], Path]] = []
 
     def worker(
-        self, behaviour: str | None = None, *, environment: Mapping[str, str] | None = None, **settings: object
+        self,
+        behaviour: str | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
     ) -> subprocess.Popen[bytes]:
         """Start a worker whose children follow a script, or harden models if there is none."""
         words = [] if behaviour is None else [behaviour]

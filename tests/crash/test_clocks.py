@@ -15,7 +15,7 @@ HOURS = 3
 
 @pytest.fixture(params=[-HOURS, HOURS], ids=["slow", "fast"])
 def skewed(request):
-    """The environment of a program whose clock is off by hours; its intervals are right, as on such a machine."""
+    """The environment of a program whose clock is off by hours, and otherwise runs well."""
     library = next(file for file in files("libfaketime") if file.name == "libfaketime.so.1").locate()
     return request.param, {
         "LD_PRELOAD": str(library),

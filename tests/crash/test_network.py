@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -32,7 +33,8 @@ def far_worker(fleet, bench, cable, behaviour):
 
 def let_child_finish(bench, job_id, attempt):
     """Allow the child of an attempt that waits for it to end."""
-    (child,) = [pid for pid in bench.child_pids(job_id) if f"/{attempt}/" in os.readlink(f"/proc/{pid}/cwd")]
+    output = bench.settings.attempt_dir(job_id, attempt) / "output"
+    (child,) = [pid for pid in bench.child_pids(job_id) if Path(f"/proc/{pid}/cwd").readlink() == output]
     os.kill(child, signal.SIGUSR1)
 
 
@@ -89,7 +91,7 @@ def test_what_a_worker_publishes_after_a_cut_is_refused(bench, fleet, cable, tmp
 
 
 def test_a_publication_whose_answer_is_lost_stays(bench, fleet, cable, tmp_path):
-    """Postgres commits, the connection breaks before it can say so: the worker must not delete what it stored."""
+    """Postgres commits, the connection breaks before it says so: the worker may not delete what it stored."""
     fleet.housekeeper()
     worker = far_worker(fleet, bench, cable, "succeed_when_allowed")
     job_id = bench.submit(model=b"wait")
@@ -108,7 +110,7 @@ def test_a_publication_whose_answer_is_lost_stays(bench, fleet, cable, tmp_path)
 
 @pytest.mark.parametrize("first_ends", ["before", "after"])
 def test_a_stalled_worker_comes_back_too_late(bench, fleet, tmp_path, first_ends):
-    """It stands still with its child's results on its disk; the other is done before or after it comes back."""
+    """Its child's results lie on its disk; the other worker is done before or after it comes back."""
     bench.configure(lease_seconds=2.0)
     fleet.housekeeper()
     worker = fleet.worker("succeed_when_allowed")

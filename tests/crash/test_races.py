@@ -40,7 +40,7 @@ def test_duplicate_wake_ups_are_harmless(bench, fleet, tmp_path):
 
 
 def test_a_sweeper_killed_in_mid_sweep_has_swept_nothing(bench, fleet, tmp_path):
-    """It has ended the attempt and waits to write so into the history; the next one does it all again, once."""
+    """It waits to write into the history that it has ended the attempt; the next one does so, once."""
     job_id = bench.submit()
     bench.claim_and_vanish()
     fleet.worker("succeed")

@@ -113,7 +113,7 @@ def report(whole: Ran, resumed: Ran, options: argparse.Namespace) -> str:
         f"`python -m benchmarks.resume --epochs {options.epochs} "
         f"--checkpoint-seconds {options.checkpoint_seconds:g}`: handwritten digits, a checkpoint every "
         f"{options.checkpoint_seconds:g} s, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} "
-        f"at the end, {time.strftime('%Y-%m-%d')}. The worker got SIGKILL at {KILLED_AT:.0%} of retraining.\n\n"
+        f"at the end, {time.strftime('%Y-%m-%d')}.\n\n"
         "| | whole run | after the kill |\n| --- | ---: | ---: |\n"
         f"| seconds from claim to end | {whole.seconds:.0f} | {resumed.seconds:.0f} |\n"
         f"| share of the whole run | 100% | {resumed.seconds / whole.seconds:.1%} |\n"

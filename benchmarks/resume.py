@@ -145,12 +145,13 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["LADDER_CHECKPOINT_SECONDS"] = str(options.checkpoint_seconds)
     with (
+        tempfile.TemporaryDirectory(prefix="ladder-resume-") as files,
         tempfile.TemporaryDirectory(prefix="ladder-resume-") as name,
-        LocalStack(Path(name) / "stack", workers=2) as stack,
+        LocalStack(Path(name), workers=2) as stack,
         Client(stack.api_url, stack.api_key) as client,
     ):
         sessions = session_factory(connect(stack.settings.database_url.get_secret_value()))
-        uploads = digits.make(Path(name) / "uploads")
+        uploads = digits.make(Path(files))
         whole = run(client, sessions, uploads, config, kill=False)
         resumed = run(client, sessions, uploads, config, kill=True)
     text = report(whole, resumed, options)

@@ -35,11 +35,12 @@ PATIENCE_SECONDS = 900.0  # for what is left to do when the killing is over
 
 def main() -> None:
     options = _options()
-    directory = Path(tempfile.mkdtemp(prefix="ladder-chaos-"))
+    # Each of its own: the stack's is opened to the account that Postgres runs as.
+    directory, files = (Path(tempfile.mkdtemp(prefix=f"ladder-chaos-{name}-")) for name in ("stack", "users"))
     # For images this small, threads cost more than they bring; the workers inherit it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        report, missed = run(directory, options)
+        report, missed = run(directory, files, options)
     except BaseException:
         _say(f"The logs are in {directory}.")
         raise
@@ -49,22 +50,28 @@ def main() -> None:
     if missed:
         raise SystemExit(f"Missed: {'; '.join(missed)}. The logs are in {directory}.")
     shutil.rmtree(directory)
+    shutil.rmtree(files)
 
 
-def run(directory: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
+def run(directory: Path, files: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
     """Run the jobs and the chaos.
+
+    Args:
+        directory: The stack's.
+        files: Takes uploads and results.
+        options: From the command line.
 
     Returns:
         The report, and which marks were missed.
     """
     seconds = options.minutes * 60
     started = time.monotonic()
-    with LocalStack(directory / "stack", workers=WORKERS) as stack:
+    with LocalStack(directory, workers=WORKERS) as stack:
         chaos = Chaos(stack, WORKERS, random.Random(options.seed))
         users = Users(
             stack.api_url,
             stack.api_key,
-            directory,
+            files,
             jobs=options.jobs,
             over_seconds=seconds * POSTING_SHARE,
             give_up_seconds=seconds + PATIENCE_SECONDS,

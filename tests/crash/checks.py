@@ -5,7 +5,7 @@ from uuid import UUID
 
 import torch
 
-from ladder_jobs.objects import job_prefix
+from ladder_jobs.objects import attempt_key, job_prefix
 from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.jobs import ArtifactName, JobStatus
 from tests.worker.conftest import Bench
@@ -46,7 +46,10 @@ def assert_nothing_is_left(bench: Bench, job_id: UUID) -> None:
     remove_abandoned(bench.settings.work_dir)
     assert not (bench.settings.work_dir / str(job_id)).exists()
     published = {artifact.object_key for artifact in bench.job(job_id).artifacts}
-    assert set(bench.store.list_keys(job_prefix(job_id))) == published
+    left = set(bench.store.list_keys(job_prefix(job_id))) - published
+    lost = [attempt.number for attempt in bench.attempts(job_id) if attempt.outcome is Outcome.WORKER_LOST]
+    assert all(key.startswith(tuple(attempt_key(job_id, number, "") for number in lost)) for key in left)
+    assert all(map(bench.store.exists, published))
 
 
 def assert_hardened(model: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_job_that_waits_is_cancelled(bench):
     assert_cancelled_in_time(bench, job_id)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_real_job_is_cancelled_at_every_stage(bench, fleet, digits):
     """The worker goes on to the next job each time."""
     use_default_times(bench)

@@ -3,9 +3,13 @@
 import os
 import signal
 
+import pytest
+
 from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from tests.crash.checks import assert_hardened, assert_published_once
+
+STAGE_SECONDS = 120.0
 
 
 def wait_for_stage(bench, job_id, attempt, stage):
@@ -17,7 +21,7 @@ def wait_for_stage(bench, job_id, attempt, stage):
             for event in bench.events(job_id)
         )
 
-    bench.wait_until(has_begun)
+    bench.wait_until(has_begun, STAGE_SECONDS)
 
 
 def wait_for_middle(bench, job_id, attempt, stage):
@@ -30,9 +34,10 @@ def wait_for_middle(bench, job_id, attempt, stage):
             seen.add(job.progress)
         return len(seen) > 1
 
-    bench.wait_until(has_moved)
+    bench.wait_until(has_moved, STAGE_SECONDS)
 
 
+@pytest.mark.timeout(900)
 def test_a_job_survives_the_loss_of_its_worker_at_every_stage(bench, fleet, digits, tmp_path):
     """In turn, the worker alone is killed, whose child then dies of it, and both at once."""
     bench.configure(lease_seconds=2.0)
@@ -53,6 +58,7 @@ def test_a_job_survives_the_loss_of_its_worker_at_every_stage(bench, fleet, digi
     assert outcomes == [Outcome.WORKER_LOST] * len(Stage) + [Outcome.SUCCEEDED]
 
 
+@pytest.mark.timeout(600)
 def test_a_job_survives_the_death_of_its_child_mid_stage(bench, fleet, digits, tmp_path):
     """As often as no job may lose its child in production, and it is the same worker that goes on."""
     stages = (Stage.BOUNDARY, Stage.GENERATOR, Stage.RETRAIN, Stage.EVALUATE)

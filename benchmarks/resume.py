@@ -25,6 +25,7 @@ from examples import digits
 from ladder_client import Client
 from ladder_core.methods.ladder import STAGE_WEIGHTS
 from ladder_jobs.database import connect, session_factory
+from ladder_jobs.logs import configure_logging
 from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.tables import Attempt, Event, Job
 from ladder_local.stack import LocalStack
@@ -135,6 +136,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the report to this file")
     options = parser.parse_args()
+    configure_logging("ERROR")  # that the worker is started again is no news here
     config = {
         "preset": "quick",
         "threat_model": {"epsilon": 0.1},

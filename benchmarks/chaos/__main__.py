@@ -24,6 +24,7 @@ from benchmarks.chaos.load import Result, Users
 from benchmarks.chaos.marks import Marks, Row, judge, read_rows, unreferenced
 from benchmarks.chaos.targets import Chaos, Kill
 from ladder_jobs.database import connect, session_factory
+from ladder_jobs.logs import configure_logging
 from ladder_jobs.objects import ObjectStore
 from ladder_local.stack import LocalStack
 
@@ -35,6 +36,7 @@ PATIENCE_SECONDS = 900.0  # for what is left to do when the killing is over
 
 def main() -> None:
     options = _options()
+    configure_logging("ERROR")  # that things are started again is no news here
     # Each of its own: the stack's is opened to the account that Postgres runs as.
     directory, files = (Path(tempfile.mkdtemp(prefix=f"ladder-chaos-{name}-")) for name in ("stack", "users"))
     # For images this small, threads cost more than they bring; the workers inherit it.

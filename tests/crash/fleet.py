@@ -44,6 +44,12 @@ class Fleet:
         """Start a sweeper, which also wakes the workers."""
         return self._start("-m", "worker", "housekeeping", environment=environment, **settings)
 
+    def api(self, port: int, **settings: object) -> subprocess.Popen[bytes]:
+        """Start the API."""
+        where = ("--host", "127.0.0.1", "--port", str(port))
+        command = ("-m", "uvicorn", "--factory", "api.app:create_app", *where)
+        return self._start(*command, environment=None, **settings)
+
     def log(self, process: subprocess.Popen[bytes]) -> str:
         """What a process wrote so far."""
         return next(log for started, log in self._started if started is process).read_text()

@@ -9,6 +9,7 @@
       + MethodNotAllowed        405
       + UploadTimeout           408  the body stopped coming
       + Conflict                409  the job's state does not allow it
+      + Gone                    410  a result that has expired
       + TooLarge                413  more bytes than are accepted
       + UnsupportedMediaType    415  not multipart/form-data
       + RangeNotSatisfiable     416  a range outside the file
@@ -109,6 +110,12 @@ class Conflict(Problem):
     """The job's state does not allow what was asked."""
 
     status, kind, title = 409, "conflict", "The job's state does not allow this"
+
+
+class Gone(Problem):
+    """A result that has expired."""
+
+    status, kind, title = 410, "gone", "This has expired and was removed"
 
 
 class TooLarge(Problem):

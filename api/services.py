@@ -14,6 +14,7 @@ from api.probes import DependencyName, Probe, probes
 from api.settings import ApiSettings
 from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
+from ladder_jobs.retention import Retention
 from ladder_jobs.wakeups import celery_app
 
 
@@ -28,6 +29,7 @@ class Services:
     celery: Celery
     intake: Intake
     probes: Mapping[DependencyName, Probe]
+    retention: Retention
 
 
 def build(settings: ApiSettings) -> Services:
@@ -44,6 +46,7 @@ def build(settings: ApiSettings) -> Services:
         celery=celery,
         intake=Intake(settings, store),
         probes=probes(settings, sessions, celery),
+        retention=Retention.of(settings),
     )
 
 

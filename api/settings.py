@@ -1,6 +1,8 @@
 """What the API needs besides the settings it shares with the workers."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ladder_jobs.settings import Settings
 
@@ -26,6 +28,19 @@ class ApiSettings(Settings):
     upload_min_bytes_per_second: PositiveInt = Field(
         8192, description="How much of an upload has to arrive on average, after a start as long as that."
     )
+    upload_max_seconds: PositiveFloat = Field(
+        12 * 3600.0, description="How long an upload may take in all; at most half of the grace of orphans."
+    )
     ready_seconds: PositiveFloat = Field(
         2.0, description="How long `/readyz` waits for each of the servers the API needs."
     )
+
+    @model_validator(mode="after")
+    def _uploads_are_no_orphans_yet(self) -> Self:
+        if self.upload_max_seconds > self.orphan_grace_seconds / 2:
+            raise ValueError(
+                f"upload_max_seconds ({self.upload_max_seconds:g}) is more than half of orphan_grace_seconds "
+                f"({self.orphan_grace_seconds:g}): a model could be collected while its dataset still "
+                "arrives; lower the one or raise the other"
+            )
+        return self

@@ -11,6 +11,7 @@ when it wants.
 import argparse
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def run_job(model: Path, dataset: Path, work_dir: Path) -> Measured:
         readable=(str(model.parent),),
         max_file_bytes=1 << 40,
         max_cpu_seconds=24 * 3600,
+        parent=os.getpid(),
         own_user=False,
         gpu=False,
         strict=True,

@@ -17,6 +17,7 @@ from ladder_client.errors import (
     JobCancelled,
     JobFailed,
     NotFoundError,
+    RejectedError,
     UnexpectedAnswerError,
     UnreachableError,
     WaitTimeoutError,
@@ -251,4 +252,8 @@ def _find(job: JobView, name: ArtifactName) -> ArtifactView:
     for artifact in job.artifacts:
         if artifact.name is name:
             return artifact
+    if job.expired_at is not None:
+        raise RejectedError(
+            410, {"detail": f"the results of job {job.id} expired and were removed at {job.expired_at}"}
+        )
     raise NotFoundError(404, {"detail": f"job {job.id} is {job.status} and has no {name}"})

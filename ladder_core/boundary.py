@@ -12,18 +12,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ladder_core.datasets.base import Indices
+from ladder_core.pool import Pool
+from ladder_core.records import Record, RecordError, Stored
 from ladder_core.seeding import torch_stream
 from ladder_schema.config import BoundaryConfig
 
-HELD_OUT_SHARE = 0.33
 MAX_FULL_DIMENSION = 512
 LOW_RANK = 64
 # Pairs trained together are chosen so that parameters, their gradients, Adam's moments and activations fit.
@@ -84,49 +82,40 @@ class Boundaries:
         directions = torch.where(towards_second, directions, -directions)
         return torch.nn.functional.normalize(directions, dim=1)
 
+    def record(self) -> Record:
+        """Return what a checkpoint keeps."""
+        tensors = {f"maps.{number}": matrix for number, matrix in enumerate(self.maps)}
+        tensors |= {name: getattr(self, name) for name in ("pairs", "bias", "normal", "offset")}
+        tensors["held_out_accuracy"] = self.held_out_accuracy
+        tensors["scale"] = torch.tensor(self.scale, dtype=torch.float64)
+        return Record({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
-@dataclass(frozen=True)
-class Pool:
-    """Latents to fit and judge boundaries on, n at most of each class.
+    @classmethod
+    def read(
+        cls, stored: Stored, pairs: Tensor, *, dimension: int, classes: int, device: torch.device
+    ) -> "Boundaries":
+        """Take the boundaries of certain pairs over latents of D elements from a checkpoint.
 
-    Attributes:
-        samples: (K, n, D), divided by the scale; rows that do not exist are zero.
-        exists: (K, n) bool.
-        held_out: (K, n) bool: not to be fitted on.
-        scale: The root mean square of the latents.
-    """
-
-    samples: Tensor
-    exists: Tensor
-    held_out: Tensor
-    scale: float
-
-    def of_pair(self, pair: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-        """Return a pair's samples (m, D), sides (m,) of -1 and +1, and which are held out (m,), for NumPy."""
-        exists = self.exists[pair].cpu().numpy()
-        sides = np.repeat([-1, 1], exists.sum(axis=1))
-        return self.samples[pair].cpu().numpy()[exists], sides, self.held_out[pair].cpu().numpy()[exists]
-
-
-def pool_latents(latents: Tensor, labels: Tensor, classes: int) -> Pool:
-    """Sort latents by class, and hold out the first third of each class.
-
-    Args:
-        latents: (n, D) float32 in random order, on the device to train on.
-        labels: (n,) int64 on the same device.
-        classes: Number of classes K.
-    """
-    scale = max(latents.square().mean().sqrt().item(), 1e-12)
-    size = int(torch.bincount(labels, minlength=classes).max())
-    samples = latents.new_zeros(classes, size, latents.shape[1])
-    exists = torch.zeros(classes, size, dtype=torch.bool)
-    held_out = torch.zeros(classes, size, dtype=torch.bool)
-    for label in range(classes):
-        members = torch.nonzero(labels == label).squeeze(1)
-        samples[label, : len(members)] = latents[members] / scale
-        exists[label, : len(members)] = True
-        held_out[label, : round(HELD_OUT_SHARE * len(members))] = True
-    return Pool(samples, exists.to(latents.device), held_out.to(latents.device), scale)
+        Raises:
+            RecordError: The checkpoint has no such boundaries.
+        """
+        count = len(pairs)
+        if not torch.equal(stored.tensor("pairs", (count, 2), torch.int64), pairs):
+            raise RecordError("it has the boundaries of other pairs")
+        scale = stored.tensor("scale", (), torch.float64).item()
+        if not 0 < scale < math.inf:
+            raise RecordError(f"the latents' scale is {scale}")
+        shapes = enumerate(_map_shapes(dimension))
+        return cls(
+            pairs=pairs.to(device),
+            index=_index(pairs, classes).to(device),
+            scale=scale,
+            maps=tuple(stored.tensor(f"maps.{n}", (count, *shape)).to(device) for n, shape in shapes),
+            bias=stored.tensor("bias", (count, dimension)).to(device),
+            normal=stored.tensor("normal", (count, dimension)).to(device),
+            offset=stored.tensor("offset", (count,)).to(device),
+            held_out_accuracy=stored.tensor("held_out_accuracy", (count,)).to(device),
+        )
 
 
 def _attention(latents: Tensor, maps: list[Tensor], bias: Tensor) -> Tensor:
@@ -186,11 +175,9 @@ def fit_boundaries(
             on_step((finished + done) / len(parts))
 
         fitted.append(_fit_chunk(pool, part, config, seed, on_chunk))
-    index = torch.full((classes, classes), -1, dtype=torch.int64)
-    index[pairs[:, 0], pairs[:, 1]] = index[pairs[:, 1], pairs[:, 0]] = torch.arange(len(pairs))
     return Boundaries(
         pairs=pairs.to(device),
-        index=index.to(device),
+        index=_index(pairs, classes).to(device),
         scale=pool.scale,
         maps=tuple(torch.cat(chunks) for chunks in zip(*(f.maps for f in fitted), strict=True)),
         bias=torch.cat([f.bias for f in fitted]).squeeze(1),
@@ -198,6 +185,13 @@ def fit_boundaries(
         offset=torch.cat([f.offset for f in fitted]).flatten(),
         held_out_accuracy=torch.cat([f.accuracy for f in fitted]),
     )
+
+
+def _index(pairs: Tensor, classes: int) -> Tensor:
+    """Return the (K, K) row of each pair for either order of its classes; -1 where there is none."""
+    index = torch.full((classes, classes), -1, dtype=torch.int64)
+    index[pairs[:, 0], pairs[:, 1]] = index[pairs[:, 1], pairs[:, 0]] = torch.arange(len(pairs))
+    return index
 
 
 @dataclass(frozen=True)
@@ -213,6 +207,12 @@ def _pairs_per_chunk(dimension: int, per_class: int) -> int:
     width = 2 * dimension * LOW_RANK if dimension > MAX_FULL_DIMENSION else dimension**2
     floats = 4 * width + 8 * 2 * per_class * dimension
     return max(1, _CHUNK_BYTES // (4 * floats))
+
+
+def _map_shapes(dimension: int) -> list[tuple[int, int]]:
+    """Return the shapes of a pair's convolution over latents of D elements: of low rank where D is large."""
+    ranks = [dimension, LOW_RANK, dimension] if dimension > MAX_FULL_DIMENSION else [dimension, dimension]
+    return list(pairwise(ranks))
 
 
 def _initial_maps(pairs: Tensor, shapes: Sequence[tuple[int, int]], seed: int) -> list[Tensor]:
@@ -238,8 +238,7 @@ def _fit_chunk(
     weight = (0.5 * train / train.sum(dim=2, keepdim=True).clamp_min(1)).flatten(1)
     sides = torch.tensor([-1.0, 1.0], device=device).repeat_interleave(size)[None]
 
-    ranks = [dimension, LOW_RANK, dimension] if dimension > MAX_FULL_DIMENSION else [dimension, dimension]
-    maps = [m.to(device).requires_grad_() for m in _initial_maps(pairs, list(pairwise(ranks)), seed)]
+    maps = [m.to(device).requires_grad_() for m in _initial_maps(pairs, _map_shapes(dimension), seed)]
     # From zero the normal is made of the samples alone; a random start would be left over in every step.
     bias, normal, offset = (
         torch.zeros(shape, device=device, requires_grad=True)

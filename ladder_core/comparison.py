@@ -8,7 +8,8 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from torch.nn import functional
 
-from ladder_core.boundary import Boundaries, Pool
+from ladder_core.boundary import Boundaries
+from ladder_core.pool import Pool
 from ladder_schema.report import LatentMap, LinearSvcSummary
 
 MAX_PAIRS = 45

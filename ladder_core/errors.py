@@ -37,4 +37,4 @@ class TrainingError(HardeningError):
 
 
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
-    """The progress callback asked the pipeline to stop; nothing after the last checkpoint is kept."""
+    """The progress callback asked the pipeline to stop; a training under way is kept first."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
+from ladder_core.records import Record, Stored
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,20 @@ class Latents:
     def batch(self, positions: npt.ArrayLike, device: torch.device | str) -> Tensor:
         """Return (B, D) float32 on the device."""
         return torch.from_numpy(self.values[np.asarray(positions)]).to(device)
+
+    def record(self) -> Record:
+        """Return what a checkpoint keeps."""
+        return Record({"values": torch.from_numpy(self.values), "confusion": self.confusion})
+
+    @classmethod
+    def read(cls, stored: Stored, *, samples: int, dimension: int, classes: int) -> "Latents":
+        """Take the latents (samples, dimension) of that many classes from a checkpoint, mapped from its file.
+
+        Raises:
+            RecordError: The checkpoint has no such latents.
+        """
+        values = stored.tensor("values", (samples, dimension)).numpy()
+        return cls(values, stored.tensor("confusion", (classes, classes)).clone())
 
 
 @torch.no_grad()

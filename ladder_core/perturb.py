@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.boundary import Boundaries
+from ladder_core.records import Record, Stored
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,25 @@ class Perturbation:
             self.misclassified.to(device),
             self.rho.to(device),
             self.targets.to(device),
+        )
+
+    def record(self) -> Record:
+        """Return what a checkpoint keeps; the samples are on the CPU."""
+        return Record({column.name: getattr(self, column.name) for column in fields(self)})
+
+    @classmethod
+    def read(cls, stored: Stored, *, samples: int, dimension: int) -> "Perturbation":
+        """Take that many samples from a checkpoint, mapped from its file.
+
+        Raises:
+            RecordError: The checkpoint has no such samples.
+        """
+        return cls(
+            latents=stored.tensor("latents", (samples, dimension)),
+            valid=stored.tensor("valid", (samples,), torch.bool),
+            misclassified=stored.tensor("misclassified", (samples,), torch.bool),
+            rho=stored.tensor("rho", (samples,)),
+            targets=stored.tensor("targets", (samples,), torch.int64),
         )
 
 

@@ -1,10 +1,13 @@
 """The stages of a hardening run, in order; their result is the report value of `ladder_schema`.
 
 ``validate -> latents -> boundary -> generator -> examples -> retrain -> evaluate -> report``; a method that
-makes its examples in image space goes from ``validate`` straight to ``retrain``.
+makes its examples in image space goes from ``validate`` straight to ``examples``. What a stage made is kept
+for another attempt where the caller asks for it; ``validate`` is always done again.
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +17,7 @@ import torch
 
 from ladder_core import evaluation, validation
 from ladder_core.artifacts import gallery, save_examples, save_weights
+from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier, load_classifier
 from ladder_core.datasets import load_dataset
 from ladder_core.datasets.images import Wanted
@@ -28,6 +32,7 @@ from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import DatasetCard, ModelCard, Report
 
+_CHUNK_BYTES = 1 << 24
 _REPORTED_PACKAGES = ("ladder-hardening", "torch", "numpy", "scikit-learn")
 
 
@@ -39,6 +44,7 @@ def run_pipeline(
     *,
     device: str,
     on_progress: ProgressCallback,
+    checkpoints: Checkpoints | None = None,
 ) -> Report:
     """Harden a model and measure what that did.
 
@@ -49,6 +55,8 @@ def run_pipeline(
         config: The resolved configuration.
         device: Torch device.
         on_progress: Told where the run stands; its answer may ask to stop.
+        checkpoints: Where to keep what another attempt can go on from, and what an earlier one kept; None to
+            keep nothing. A run that goes on from another ends as it would have, bit for bit on a CPU.
 
     Returns:
         The report, also written to the work directory.
@@ -59,7 +67,10 @@ def run_pipeline(
     """
     is_ladder = isinstance(config, LadderConfig)
     progress = Progress(ladder.STAGE_WEIGHTS if is_ladder else pgd.STAGE_WEIGHTS, on_progress)
-    run = _validate(model_path, dataset_path, work_dir, config, torch.device(device), progress)
+    progress.enter(Stage.VALIDATE)
+    uploads = _Uploads.read(model_path, dataset_path, lambda: progress.update(0.0, "reading the uploads"))
+    keeper = Keeper(checkpoints, fingerprint(config, uploads.model_sha256, uploads.dataset_sha256), progress)
+    run = _validate(uploads, work_dir, config, torch.device(device), keeper, progress)
     if isinstance(config, LadderConfig):
         outcome = harden_with_ladder(run, config)
     else:
@@ -68,28 +79,40 @@ def run_pipeline(
     outcome.hardened.save(work_dir / ResultFile.MODEL)
     save_weights(outcome.hardened, work_dir / ResultFile.WEIGHTS)
     save_examples(outcome.examples, work_dir / ResultFile.EXAMPLES)
-    model_card, dataset_card = _model_card(run, model_path), _dataset_card(run, dataset_path)
     progress.finish()
-    report = _report(run, config, outcome, model_card, dataset_card)
+    report = _report(run, config, outcome, uploads)
     (work_dir / ResultFile.REPORT).write_text(report.model_dump_json(), encoding="utf-8")
     return report
 
 
+@dataclass(frozen=True)
+class _Uploads:
+    """The uploaded files and their digests."""
+
+    model: Path
+    dataset: Path
+    model_sha256: str
+    dataset_sha256: str
+
+    @classmethod
+    def read(cls, model: Path, dataset: Path, on_chunk: Callable[[], None]) -> "_Uploads":
+        return cls(model, dataset, _sha256(model, on_chunk), _sha256(dataset, on_chunk))
+
+
 def _validate(
-    model_path: Path,
-    dataset_path: Path,
+    uploads: _Uploads,
     work_dir: Path,
     config: LadderConfig | PgdTrainingConfig,
     device: torch.device,
+    keeper: Keeper,
     progress: Progress,
 ) -> Run:
     """Read both uploads and check that the model knows its own data."""
-    progress.enter(Stage.VALIDATE)
-    check_model(model_path)
-    original = load_classifier(model_path, device=device, preprocessing=config.preprocessing)
+    check_model(uploads.model)
+    original = load_classifier(uploads.model, device=device, preprocessing=config.preprocessing)
     progress.update(0.3, "model read")
     dataset = load_dataset(
-        dataset_path,
+        uploads.dataset,
         work_dir,
         seed=config.seed,
         asked=config.input,
@@ -112,7 +135,7 @@ def _validate(
         device=device,
         on_step=lambda done: progress.update(0.7 + 0.3 * done, "clean accuracy"),
     )
-    return Run(original, dataset, clean, work_dir, device, config.seed, progress)
+    return Run(original, dataset, clean, work_dir, device, config.seed, progress, keeper)
 
 
 def _taken_by(model: Classifier, preprocessing: Preprocessing) -> Wanted:
@@ -127,8 +150,7 @@ def _report(
     run: Run,
     config: LadderConfig | PgdTrainingConfig,
     outcome: Outcome,
-    model_card: ModelCard,
-    dataset_card: DatasetCard,
+    uploads: _Uploads,
 ) -> Report:
     return Report(
         created_at=datetime.now(UTC),
@@ -137,8 +159,8 @@ def _report(
         clean_before=run.clean_before,
         clean_after=outcome.clean_after,
         attacks=outcome.attacks,
-        model=model_card,
-        dataset=dataset_card,
+        model=_model_card(run, uploads),
+        dataset=_dataset_card(run, uploads),
         boundary=outcome.boundary,
         generator=outcome.generator,
         examples=outcome.ladder,
@@ -151,10 +173,10 @@ def _report(
     )
 
 
-def _model_card(run: Run, path: Path) -> ModelCard:
+def _model_card(run: Run, uploads: _Uploads) -> ModelCard:
     description = run.original.describe()
     return ModelCard(
-        sha256=_sha256(path),
+        sha256=uploads.model_sha256,
         classes=run.original.num_classes,
         latent_dimension=run.original.latent_dim,
         parameter_count=description.parameter_count,
@@ -164,11 +186,11 @@ def _model_card(run: Run, path: Path) -> ModelCard:
     )
 
 
-def _dataset_card(run: Run, path: Path) -> DatasetCard:
+def _dataset_card(run: Run, uploads: _Uploads) -> DatasetCard:
     dataset, classes = run.dataset, run.original.num_classes
     names = dataset.class_names or tuple(str(label) for label in range(classes))
     return DatasetCard(
-        sha256=_sha256(path),
+        sha256=uploads.dataset_sha256,
         format=dataset.format,
         image_shape=dataset.train.image_shape,
         train_samples=len(dataset.train),
@@ -186,9 +208,13 @@ def _per_class(labels: np.ndarray[tuple[int], np.dtype[np.int64]], classes: int)
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, on_chunk: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            on_chunk()
+    return digest.hexdigest()
 
 
 def _device_name(device: torch.device) -> str:

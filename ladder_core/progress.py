@@ -21,13 +21,23 @@ class Progress:
         self._stage: Stage | None = None
         self._before = 0.0
         self._started = 0.0
+        self._carried = 0.0
         self.stage_seconds: dict[Stage, float] = {}
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage, ending the one before it."""
         self.finish()
-        self._stage, self._started = stage, time.monotonic()
+        self._stage, self._started, self._carried = stage, time.monotonic(), 0.0
         self.update(0.0)
+
+    def carry(self, seconds: float) -> None:
+        """Count what earlier attempts spent on the current stage, which goes on from there."""
+        self._started, self._carried = time.monotonic(), seconds
+
+    @property
+    def seconds(self) -> float:
+        """What the current stage has taken so far, over all attempts."""
+        return self._carried + time.monotonic() - self._started
 
     def update(self, fraction: float, detail: str = "") -> None:
         """Say that a fraction of the current stage is done.
@@ -44,6 +54,6 @@ class Progress:
     def finish(self) -> None:
         """End the current stage, if any."""
         if self._stage is not None:
-            self.stage_seconds[self._stage] = time.monotonic() - self._started
+            self.stage_seconds[self._stage] = self.seconds
             self._before += self._share[self._stage]
             self._stage = None

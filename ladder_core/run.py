@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ladder_core.artifacts import ExampleSet
+from ladder_core.checkpoints import Keeper
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.progress import Progress
@@ -32,6 +33,7 @@ class Run:
         device: Where the original is.
         seed: The job's seed.
         progress: Told where the run stands.
+        keeper: Keeps stage outputs and trainings for another attempt.
     """
 
     original: Classifier
@@ -41,6 +43,7 @@ class Run:
     device: torch.device
     seed: int
     progress: Progress
+    keeper: Keeper
 
 
 @dataclass(frozen=True)

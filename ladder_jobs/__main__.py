@@ -1,5 +1,6 @@
-"""Administration: ``python -m ladder_jobs migrate | create-key OWNER | revoke-key PREFIX``."""
+"""Administration: ``python -m ladder_jobs migrate | create-key | revoke-key | hold-deletions``."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ladder_jobs import keys
 from ladder_jobs.database import connect, migrate, session_factory
+from ladder_jobs.deletions import deletions_held
 from ladder_jobs.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Administer the database of a LADDER service.")
@@ -38,6 +40,20 @@ def revoke_key_command(
     if not known:
         typer.echo("no key begins like this", err=True)
         raise typer.Exit(1)
+
+
+@app.command("hold-deletions", context_settings={"ignore_unknown_options": True})
+def hold_deletions_command(
+    command: Annotated[list[str], typer.Argument(help="What to run meanwhile: a backup.")],
+) -> None:
+    """Run a command during which nothing that a row names is deleted from the object store."""
+    engine = connect(Settings().database_url.get_secret_value())
+    try:
+        with deletions_held(engine):
+            code = subprocess.run(command, check=False).returncode  # noqa: S603 - the operator's own
+    finally:
+        engine.dispose()
+    raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Which jobs a worker of this version may claim now: said once, for claims and for wake-ups."""
 
-from ladder_schema.config import SCHEMA_VERSION
+from ladder_schema.config import READABLE_VERSIONS
 from ladder_schema.jobs import JobStatus
 
 
@@ -10,8 +10,9 @@ def claimable(queue: str) -> str:
     Args:
         queue: SQL expression for the queue's name; it is not quoted.
     """
+    versions = ", ".join(map(str, READABLE_VERSIONS))
     # Literals: Postgres must see the status to use the index of the queued jobs in a prepared statement.
     return (
         f"jobs.status = '{JobStatus.QUEUED}' AND jobs.queue = {queue} "
-        f"AND jobs.config_version = {SCHEMA_VERSION} AND jobs.not_before <= now()"
+        f"AND jobs.config_version IN ({versions}) AND jobs.not_before <= now()"
     )

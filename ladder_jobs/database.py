@@ -1,18 +1,24 @@
 """Connections to Postgres, and the migrations that bring its tables up to date."""
 
+import select as polling
 from importlib.resources import as_file, files
+from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.errors import LockNotAvailable
-from sqlalchemy import Engine, create_engine, make_url, select, text
-from sqlalchemy.exc import OperationalError
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Engine, create_engine, event, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 # Any constant does, as long as nothing else in the same database takes it.
 _MIGRATION_LOCK = 0x1ADDE2
-_LOCK_TIMEOUT_SECONDS = 2
-_MIGRATION_TRIES = 30
+# Shorter than the second after which Postgres looks for deadlocks: a claim that reads a table before it
+# writes to it and a migration that waits in between block each other, and the migration is to give up.
+_LOCK_TIMEOUT_SECONDS = 0.5
+_MIGRATION_TRIES = 120
 
 # A cut network must not leave a worker waiting beyond its lease: a dead peer is noticed within seconds.
 _CONNECT_ARGS = {
@@ -34,15 +40,32 @@ def connect(database_url: str) -> Engine:
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     options = f"{url.query.get('options', '')} -c timezone=UTC"
-    return create_engine(
+    engine = create_engine(
         url,
-        pool_pre_ping=True,
         pool_size=10,
         max_overflow=30,
         pool_timeout=5,
         hide_parameters=True,  # errors are logged; what users sent is not
         connect_args={**_CONNECT_ARGS, "options": options},
     )
+    event.listen(engine, "checkout", _refuse_if_closed)
+    return engine
+
+
+def _refuse_if_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed, as a restart does with all of them.
+
+    An idle server says nothing, so anything to read is its farewell. To look costs nothing, where the pool's
+    own ping is three round trips: as many as a claim itself.
+
+    Raises:
+        sqlalchemy.exc.DisconnectionError: To the pool, which connects anew.
+    """
+    descriptor = cast("psycopg.Connection[object]", connection).fileno()
+    watch = polling.poll()
+    watch.register(descriptor, polling.POLLIN)
+    if watch.poll(0):
+        raise DisconnectionError("the server has closed the connection")
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
@@ -74,7 +97,7 @@ def migrate(database_url: str) -> None:
             try:
                 _upgrade(engine)
             except OperationalError as error:
-                if not (isinstance(error.orig, LockNotAvailable) and tries_left):
+                if not (isinstance(error.orig, LockNotAvailable | DeadlockDetected) and tries_left):
                     raise
             else:
                 return

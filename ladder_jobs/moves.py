@@ -1,10 +1,11 @@
 """The one place that changes a job's state after its creation, apart from the claim's single statement."""
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
+from ladder_jobs.deletions import write_down
 from ladder_jobs.states import EVENT_OF, LEASED_STATUSES, EventKind, Outcome, check
-from ladder_jobs.tables import Attempt, Event, Job
+from ladder_jobs.tables import Attempt, Checkpoint, Event, Job
 from ladder_schema.jobs import JobError, JobStatus
 
 
@@ -44,15 +45,22 @@ def move(
         job.error_code, job.error_message, job.error_stage = error.code, error.message, error.stage
     if target in {JobStatus.CANCELLING, JobStatus.CANCELLED} and job.cancel_requested_at is None:
         job.cancel_requested_at = func.now()
+    job.status = target
     if target.is_final:
         job.finished_at = func.now()
-    job.status = target
+        _forget_checkpoints(session, job)
     record(session, job, EVENT_OF[target], **_details(error, reason))
 
 
 def record(session: Session, job: Job, kind: EventKind, **data: str) -> None:
     """Add an entry to a job's history, with the stage it is in."""
     session.add(Event(job_id=job.id, attempt=job.attempt, kind=kind, stage=job.stage, data=data))
+
+
+def _forget_checkpoints(session: Session, job: Job) -> None:
+    """A job that has ended is never gone on with."""
+    forgotten = delete(Checkpoint).where(Checkpoint.job_id == job.id).returning(Checkpoint.object_key)
+    write_down(session, session.scalars(forgotten).all())
 
 
 def _details(error: JobError | None, reason: str | None) -> dict[str, str]:

@@ -7,12 +7,14 @@ Keys say whose an object is::
 """
 
 import hashlib
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import urllib3
 from minio import Minio
@@ -24,7 +26,7 @@ CHUNK_BYTES = 1 << 20
 PART_BYTES = 8 << 20
 MAX_PARTS = 10_000  # S3's limit on the parts of one object
 
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchBucket"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchBucket", "NoSuchUpload"})
 _BUCKET_IS_OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
@@ -53,6 +55,23 @@ class StoredObject:
     key: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """An object in the store, and when it was written by the store's own clock."""
+
+    key: str
+    written_at: datetime
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """Parts in the store that were never made an object, and when the first of them was announced."""
+
+    key: str
+    id: str
+    started_at: datetime
 
 
 def upload_key(owner_id: UUID, upload_id: UUID) -> str:
@@ -194,9 +213,47 @@ class ObjectStore:
 
     def list_keys(self, prefix: str = "") -> Iterator[str]:
         """Keys that begin with ``prefix``."""
+        return (listed.key for listed in self.list_objects(prefix))
+
+    def list_objects(self, prefix: str = "") -> Iterator[ListedObject]:
+        """Objects whose keys begin with ``prefix``; a page of them is in memory at a time."""
         with _translated(prefix):
             for item in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
-                yield cast("str", item.object_name)
+                yield ListedObject(cast("str", item.object_name), cast("datetime", item.last_modified))
+
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Uploads in parts whose keys begin with ``prefix`` and which are neither complete nor aborted.
+
+        SeaweedFS does not say where its next page begins, so what is beyond the first is seen once that is
+        gone. MinIO lists only those of one whole key, and removes stale ones itself, after a day.
+        """
+        key_marker = id_marker = None
+        while True:
+            with _translated(prefix):
+                page = self._client._list_multipart_uploads(  # noqa: SLF001 - the SDK has no public way
+                    self._bucket, prefix=prefix, key_marker=key_marker, upload_id_marker=id_marker
+                )
+            for upload in page.uploads:
+                yield UnfinishedUpload(
+                    upload.object_name, cast("str", upload.upload_id), cast("datetime", upload.initiated_time)
+                )
+            key_marker, id_marker = page.next_key_marker, page.next_upload_id_marker
+            if not (page.is_truncated and key_marker):
+                return
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """Give up an unfinished upload; one that is not there is fine."""
+        with suppress(ObjectMissingError), _translated(upload.key):
+            self._client._abort_multipart_upload(self._bucket, upload.key, upload.id)  # noqa: SLF001
+
+    def now(self) -> datetime:
+        """What time the store would write on an object now: its clock may differ from everybody else's."""
+        key = f"clock/{uuid4()}"
+        with _translated(key):
+            self._client.put_object(self._bucket, key, io.BytesIO(), 0)
+            written = self._client.stat_object(self._bucket, key).last_modified
+            self._client.remove_object(self._bucket, key)
+        return cast("datetime", written)
 
 
 class _HashingReader:

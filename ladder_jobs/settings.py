@@ -57,7 +57,30 @@ class Settings(BaseSettings):
     max_worker_losses: Annotated[int, Field(ge=1)] = Field(
         10, description="Attempts that lost their worker before a job fails instead of being tried again."
     )
-    job_max_seconds: PositiveFloat = Field(24 * 3600.0, description="Longest one attempt may run.")
+    job_max_seconds: PositiveFloat = Field(
+        24 * 3600.0,
+        description="Longest a job may run, all its attempts together; its `max_runtime` may say less.",
+    )
+    queued_max_seconds: PositiveFloat = Field(
+        7 * 24 * 3600.0, description="How long a job may wait without any worker taking it before it fails."
+    )
+    cancel_max_seconds: PositiveFloat = Field(
+        60.0, description="How long after a cancel a job is cancelled even if its worker has not ended it."
+    )
+    upload_retention_days: PositiveFloat | None = Field(
+        None, description="Days after a job's end that its uploads are kept; empty keeps them."
+    )
+    artifact_retention_days: PositiveFloat | None = Field(
+        None,
+        description="Days after a job's end that what it produced is kept: results, log; empty keeps them.",
+    )
+    job_retention_days: PositiveFloat | None = Field(
+        None, description="Days after a job's end that it is kept with all there is of it; empty keeps it."
+    )
+    orphan_grace_seconds: PositiveFloat = Field(
+        24 * 3600.0,
+        description="Age at which an object that no job names is deleted, and an unfinished upload aborted.",
+    )
     work_dir: Path = Field(
         Path("/var/tmp/ladder"),  # noqa: S108 - created by the worker, mode 0700
         description="Where workers keep the files of running attempts.",
@@ -71,4 +94,15 @@ class Settings(BaseSettings):
                 f"heartbeat_seconds ({self.heartbeat_seconds:g}) is more than a third of lease_seconds "
                 f"({self.lease_seconds:g}): a worker could lose a job it still runs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_outlives_its_job(self) -> Self:
+        for name in ("upload_retention_days", "artifact_retention_days"):
+            kept = getattr(self, name)
+            if kept is not None and self.job_retention_days is not None and kept > self.job_retention_days:
+                raise ValueError(
+                    f"{name} ({kept:g}) is more than job_retention_days ({self.job_retention_days:g}), "
+                    "with which everything of a job goes: lower the one or raise the other"
+                )
         return self

@@ -20,12 +20,17 @@ class Transition(NamedTuple):
 TRANSITIONS = (
     Transition(JobStatus.QUEUED, JobStatus.RUNNING, "a worker claims it"),
     Transition(JobStatus.QUEUED, JobStatus.CANCELLED, "its owner cancels it"),
+    Transition(JobStatus.QUEUED, JobStatus.FAILED, "no worker takes it in time"),
     Transition(JobStatus.RUNNING, JobStatus.SUCCEEDED, "its worker publishes the results"),
-    Transition(JobStatus.RUNNING, JobStatus.FAILED, "it cannot succeed, or was tried too often"),
+    Transition(
+        JobStatus.RUNNING, JobStatus.FAILED, "it cannot succeed, took too long, or was tried too often"
+    ),
     Transition(JobStatus.RUNNING, JobStatus.QUEUED, "its worker gives it back, or is lost"),
     Transition(JobStatus.RUNNING, JobStatus.CANCELLING, "its owner cancels it"),
     # A cancel that was accepted is kept: what the worker says afterwards no longer changes the end.
-    Transition(JobStatus.CANCELLING, JobStatus.CANCELLED, "its worker stops, finishes, or is lost"),
+    Transition(
+        JobStatus.CANCELLING, JobStatus.CANCELLED, "its worker stops, finishes, is lost, or takes too long"
+    ),
 )
 
 LEASED_STATUSES = frozenset({JobStatus.RUNNING, JobStatus.CANCELLING})

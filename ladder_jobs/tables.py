@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from ladder_jobs.states import LEASED_STATUSES, EventKind, Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import FINAL_STATUSES, ArtifactName, JobStatus, Stage
+from ladder_schema.protocol import CheckpointName
 
 
 def _words(words: type[enum.Enum], *, closed: bool = False) -> Enum:
@@ -68,6 +69,7 @@ class Base(DeclarativeBase):
         Stage: _words(Stage),
         ErrorCode: _words(ErrorCode),
         ArtifactName: _words(ArtifactName),
+        CheckpointName: _words(CheckpointName),
         EventKind: _words(EventKind),
         Outcome: _words(Outcome),
     }
@@ -114,6 +116,9 @@ class Upload(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expired_at: Mapped[datetime | None] = mapped_column(
+        doc="When its object was given up; no job may use it then."
+    )
 
 
 class Job(Base):
@@ -135,6 +140,10 @@ class Job(Base):
         CheckConstraint(
             "(status IN ('cancelling', 'cancelled')) = (cancel_requested_at IS NOT NULL)",
             name="cancelled_has_request",
+        ),
+        CheckConstraint(
+            "finished_at IS NOT NULL OR (artifacts_expired_at IS NULL AND uploads_expired_at IS NULL)",
+            name="expired_has_ended",
         ),
         Index(
             "ix_jobs_claim",
@@ -159,6 +168,22 @@ class Job(Base):
             "owner_id",
             postgresql_where=text(_is_one_of(LEASED_STATUSES)),
         ),
+        Index(
+            "ix_jobs_unclaimed",
+            "not_before",
+            postgresql_where=text("status = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_artifacts_kept",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND artifacts_expired_at IS NULL"),
+        ),
+        Index(
+            "ix_jobs_uploads_kept",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND uploads_expired_at IS NULL"),
+        ),
+        Index("ix_jobs_ended", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_jobs_newest", "owner_id", text("created_at DESC"), text("id DESC")),
     )
 
@@ -183,6 +208,10 @@ class Job(Base):
     started_at: Mapped[datetime | None] = mapped_column(doc="When the first attempt began.")
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    artifacts_expired_at: Mapped[datetime | None] = mapped_column(doc="When what it produced was given up.")
+    uploads_expired_at: Mapped[datetime | None] = mapped_column(
+        doc="When its uploads were, as far as its own."
+    )
 
     not_before: Mapped[datetime] = mapped_column(
         server_default=func.now(), doc="When a queued job may be claimed: later, after an outage."
@@ -246,6 +275,21 @@ class Artifact(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     media_type: Mapped[str]
+
+
+class Checkpoint(Base):
+    """What a later attempt goes on from; gone once the job has ended."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (CheckConstraint("bytes > 0", name="size"),)
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[CheckpointName] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(doc="Which attempt left it.")
+    object_key: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    stored_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
 
 class Deletion(Base):

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ from ladder_local.servers import LocalServers
 
 _DEFAULT_PORT = 8000
 _API_READY_SECONDS = 60.0
+_WORKER_STOP_SECONDS = 30.0
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104 - compared with, not listened on
 
 
@@ -127,9 +129,10 @@ class LocalStack:
         # servers and the user's own programs want the same cores, and spinning makes small models several
         # times slower.
         threads = {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"}
-        return self._python(
-            f"worker-{number}", {**threads, **environment}, "worker", "hardening", "--queue", "gpu"
-        )
+        name = f"worker-{number}"
+        command = self._python(name, {**threads, **environment}, "worker", "hardening", "--queue", "gpu")
+        # Time to leave a checkpoint and return the job to its queue.
+        return replace(command, stop_seconds=_WORKER_STOP_SECONDS)
 
     def _python(self, name: str, environment: Mapping[str, str], *module: str) -> Command:
         return Command(

@@ -9,7 +9,12 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+READABLE_VERSIONS = (1, 2)
+"""Versions this one reads; what an earlier one wrote becomes this one's when it is read.
+
+2  adds ``max_runtime``
+"""
 
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -176,12 +181,18 @@ class EvaluationConfig(_Section):
 class _Job(_Section):
     """What every method shares."""
 
-    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this schema.")
+    schema_version: Literal[2] = Field(SCHEMA_VERSION, description="Version of this schema.")
     preset: Literal["quick", "standard", "thorough"] = Field(
         "standard", description="Fills in whatever the configuration leaves out."
     )
     seed: Seed = Field(
         0, description="Seeds every random choice; the same seed gives the same result on CPU."
+    )
+    max_runtime: float | None = Field(
+        None,
+        ge=1.0,
+        description="Seconds the job may run, all its attempts together, before it fails; "
+        "null allows what the service does.",
     )
     threat_model: ThreatModel = ThreatModel()
     preprocessing: Preprocessing = Preprocessing()
@@ -194,6 +205,14 @@ class _Job(_Section):
     example_count: int = Field(
         64, ge=1, le=10_000, description="Adversarial examples in the examples archive."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, given: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+        """Read what an earlier version wrote: what it lacks has a default that means the old way."""
+        if isinstance(given, Mapping) and type(version := given.get("schema_version")) is int:
+            return {**given, "schema_version": SCHEMA_VERSION if version in READABLE_VERSIONS else version}
+        return given
 
 
 class LadderConfig(_Job):

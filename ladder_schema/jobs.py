@@ -106,6 +106,10 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = Field(
+        None, description="When what an ended job made is removed; null where it is kept."
+    )
+    expired_at: datetime | None = Field(None, description="When it was removed.")
     config: JobConfig | dict[str, JsonValue] = Field(
         union_mode="left_to_right",
         description="The configuration with every default filled in; as it was stored, where another version "

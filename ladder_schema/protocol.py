@@ -8,13 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, TypeAdapter
 
 from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
 
-PROTOCOL_VERSION: Literal[1] = 1
+PROTOCOL_VERSION: Literal[2] = 2
 MAX_LINE_BYTES = 1 << 16
 
 
@@ -27,6 +27,24 @@ class ResultFile(StrEnum):
     REPORT = "report.json"
 
 
+class CheckpointName(StrEnum):
+    """What a later attempt can go on from: the output of a stage, or the state of a training in it.
+
+    The child leaves each under its name in `CHECKPOINTS`; an earlier attempt's have the same names.
+    """
+
+    LATENTS = "latents"
+    BOUNDARY = "boundary"
+    GENERATOR = "generator"
+    EXAMPLES = "examples"
+    RETRAIN = "retrain"
+    EVALUATE = "evaluate"
+
+
+CHECKPOINTS = "checkpoints"
+"""Directory of the checkpoints, in the child's work directory."""
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,16 +53,22 @@ class Start(_Message):
     """Parent to child, first line: what to do."""
 
     type: Literal["start"] = "start"
-    version: Literal[1] = PROTOCOL_VERSION
+    version: Literal[2] = PROTOCOL_VERSION
     model: Path = Field(description="The uploaded model, readable by the child.")
     dataset: Path = Field(description="The uploaded dataset, readable by the child.")
     work_dir: Path = Field(description="The one directory the child may write to.")
     device: str = Field("cpu", description="Torch device, e.g. `cpu` or `cuda`.")
+    resume_from: Path | None = Field(
+        None, description="Directory of an earlier attempt's checkpoints, readable by the child."
+    )
+    checkpoint_seconds: PositiveFloat = Field(
+        30.0, description="How often a training leaves a checkpoint, in seconds."
+    )
     config: JobConfig
 
 
 class Stop(_Message):
-    """Parent to child: stop at the next opportunity."""
+    """Parent to child: stop at the next opportunity; a training leaves a checkpoint first."""
 
     type: Literal["stop"] = "stop"
 
@@ -53,7 +77,7 @@ class Hello(_Message):
     """Child to parent, first line."""
 
     type: Literal["hello"] = "hello"
-    version: Literal[1] = PROTOCOL_VERSION
+    version: Literal[2] = PROTOCOL_VERSION
 
 
 class Progress(_Message):
@@ -63,6 +87,13 @@ class Progress(_Message):
     stage: Stage
     progress: Annotated[float, Field(ge=0.0, le=1.0)] = Field(description="Share of the whole job, 0 to 1.")
     detail: Annotated[str, Field(max_length=200)] = ""
+
+
+class Checkpoint(_Message):
+    """Child to parent: a checkpoint is complete. The parent takes the file away, whenever it gets to it."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    name: CheckpointName
 
 
 class Done(_Message):
@@ -86,8 +117,8 @@ class Stopped(_Message):
     type: Literal["stopped"] = "stopped"
 
 
-ToChild = Annotated[Start | Stop, Field(discriminator="type")]
-FromChild = Annotated[Hello | Progress | Done | Failed | Stopped, Field(discriminator="type")]
+Message = Hello | Progress | Checkpoint | Done | Failed | Stopped
+"""Whatever a child may say."""
 
-TO_CHILD: TypeAdapter[Start | Stop] = TypeAdapter(ToChild)
-FROM_CHILD: TypeAdapter[Hello | Progress | Done | Failed | Stopped] = TypeAdapter(FromChild)
+TO_CHILD: TypeAdapter[Start | Stop] = TypeAdapter(Annotated[Start | Stop, Field(discriminator="type")])
+FROM_CHILD: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])

@@ -45,10 +45,16 @@ def hardening(
 
 
 @app.command()
-def housekeeping() -> None:
-    """Return the jobs of lost workers to their queues, and re-send lost wake-ups."""
-    from worker.housekeeping import keep_house  # noqa: PLC0415 - each command loads only what it needs
+def housekeeping(
+    once: Annotated[
+        bool, typer.Option("--once", help="Do all that is due, then stop; 1 if not all went well.")
+    ] = False,
+) -> None:
+    """Return the jobs of lost workers, re-send lost wake-ups, clear away what has expired or nobody names."""
+    from worker.housekeeping import keep_house, keep_house_once  # noqa: PLC0415 - as above
 
+    if once:
+        raise typer.Exit(0 if keep_house_once(_settings()) else 1)
     keep_house(_settings())
 
 
@@ -57,12 +63,12 @@ def sandbox(
     device: Annotated[Device, typer.Option(help="Where children would compute.")] = Device.AUTO,
 ) -> None:
     """Try to climb the walls around uploaded models, and show which of them stand here."""
-    from worker.identity import child_identity  # noqa: PLC0415 - each command loads only what it needs
-    from worker.sandbox.proof import prove  # noqa: PLC0415
+    from worker.sandbox.proof import prove  # noqa: PLC0415 - each command loads only what it needs
+    from worker.users import child_users  # noqa: PLC0415
 
     settings = _settings()
     with _refusals():
-        climbs = prove(settings, child_identity(settings), device.value)
+        climbs = prove(settings, child_users(settings), device.value)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
         typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")
@@ -70,13 +76,14 @@ def sandbox(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Say why models would not be run safely here, without a traceback."""
-    from worker.identity import NoChildIdentityError  # noqa: PLC0415 - each command loads only what it needs
+    """Say why this worker would not run jobs safely, or not at all, without a traceback."""
+    from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
+    from worker.users import NoChildUsersError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildIdentityError, SandboxError) as refusal:
+    except (NoChildUsersError, NoDeviceError, SandboxError) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

@@ -4,7 +4,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -17,6 +19,9 @@ from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.jobs import JobError, JobStatus
 from ladder_schema.protocol import Start
+from worker.bubblewrap import Bubblewrap
+from worker.cgroups import Cgroup, Cgroups
+from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
 from worker.endings import (
     Cause,
     Died,
@@ -25,18 +30,21 @@ from worker.endings import (
     Finished,
     InputLost,
     Interrupted,
+    OutOfTime,
     ProtocolViolation,
     Refused,
 )
-from worker.identity import Identity
 from worker.lease import Lease
+from worker.limits import group_limit
 from worker.process import ChildProcess
 from worker.results import Result, collect
+from worker.runtime import Runtime
 from worker.sandbox import Confinement
 from worker.sandbox.proof import needs_gpu
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
-from worker.transfer import download, store_file
+from worker.transfer import Check, download, store_file
+from worker.users import ChildUsers, borrowed
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -54,7 +62,9 @@ class Tools:
     sessions: sessionmaker[Session]
     store: ObjectStore
     shutdown: threading.Event
-    identity: Identity | None
+    users: ChildUsers | None
+    cgroups: Cgroups | None
+    bubblewrap: Bubblewrap | None
     device: str
     child_command: Sequence[str]
 
@@ -66,6 +76,7 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
+        self._runtime = Runtime.of(claim, self._settings)
         self._lease = Lease(tools.sessions, claim, self._settings)
         self._is_unsure = False
 
@@ -81,9 +92,11 @@ class Attempt:
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
         with (
             self._lease as lease,
-            Workspace(root, self._tools.identity) as workspace,
+            borrowed(self._tools.users) as identity,
+            Workspace(root, identity) as workspace,
+            self._cgroup() as cgroup,
         ):
-            match self._reach_end(workspace, lease):
+            match self._reach_end(workspace, lease, cgroup):
                 case Finished():
                     self._publish(workspace, lease)
                 case ending:
@@ -97,33 +110,67 @@ class Attempt:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
 
-    def _reach_end(self, workspace: Workspace, lease: Lease) -> Ending:
+    def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
+        if self._tools.cgroups is None:
+            return nullcontext()
+        name = f"{self._claim.job_id}-{self._claim.attempt}"
+        return self._tools.cgroups.group(name, group_limit(self._settings))
+
+    def _reach_end(self, workspace: Workspace, lease: Lease, cgroup: Cgroup | None) -> Ending:
         try:
             self._fetch(self._claim.model, workspace, "model", lease)
             self._fetch(self._claim.dataset, workspace, "dataset", lease)
+            kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
+            resume_from = fetch_checkpoints(self._tools.store, kept, workspace, self._check(lease))
         except InputLost as loss:
             return Refused(loss.as_job_error())
         except Interrupted as interruption:
             return Dropped(interruption.cause)
-        start = Start(
+        except OutOfTime:
+            return Refused(self._runtime.as_job_error(None))
+        settings = self._settings
+        with CheckpointKeeper(
+            self._tools.sessions,
+            self._tools.store,
+            self._claim,
+            workspace,
+            check=lease.check,
+            max_bytes=settings.max_result_bytes,
+        ) as keeper:
+            child = self._start_child(workspace, cgroup)
+            log.info("child_started", pid=child.pid)
+            supervisor = Supervisor(
+                child,
+                lease,
+                self._tools.shutdown,
+                settings,
+                self._runtime,
+                workspace.output,
+                on_checkpoint=keeper.note,
+            )
+            ending = supervisor.run(self._order(workspace, resume_from))
+            keeper.close(wanted=_goes_on(ending))
+        return ending
+
+    def _order(self, workspace: Workspace, resume_from: Path | None) -> Start:
+        return Start(
             model=workspace.inputs / "model",
             dataset=workspace.inputs / "dataset",
             work_dir=workspace.output,
             device=self._tools.device,
             config=self._claim.config,
+            resume_from=resume_from,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
         )
-        child = self._start_child(workspace)
-        log.info("child_started", pid=child.pid)
-        return Supervisor(child, lease, self._tools.shutdown, self._settings, workspace.output).run(start)
 
-    def _start_child(self, workspace: Workspace) -> ChildProcess:
-        identity = self._tools.identity
+    def _start_child(self, workspace: Workspace, cgroup: Cgroup | None) -> ChildProcess:
         confinement = Confinement(
             writable=str(workspace.output.resolve()),
             readable=(str(workspace.inputs.resolve()),),
             max_file_bytes=self._settings.max_result_bytes,
             max_cpu_seconds=int(self._settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
-            own_user=identity is not None,
+            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
+            own_user=workspace.identity is not None,
             gpu=needs_gpu(self._tools.device),
             strict=self._settings.sandbox == "strict",
         )
@@ -132,18 +179,27 @@ class Attempt:
             work_dir=workspace.output,
             log=workspace.log,
             max_log_bytes=self._settings.max_log_bytes,
-            identity=identity,
+            identity=workspace.identity,
+            cgroup=cgroup,
+            outer_wall=self._tools.bubblewrap,
         )
 
     def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:
+        path = workspace.inputs / name
+        download(self._tools.store, upload, path, self._check(lease))
+        workspace.hand_over(path)
+
+    def _check(self, lease: Lease) -> Check:
+        """What breaks off a transfer that nobody waits for any more."""
+
         def check() -> None:
             lease.check()
             if self._tools.shutdown.is_set():
                 raise Interrupted(Cause.SHUTDOWN)
+            if self._runtime.is_over:
+                raise OutOfTime
 
-        path = workspace.inputs / name
-        download(self._tools.store, upload, path, check)
-        workspace.hand_over(path)
+        return check
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -234,3 +290,8 @@ class Attempt:
                 self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
+
+
+def _goes_on(ending: Ending) -> bool:
+    """Whether another attempt follows."""
+    return isinstance(ending, Died) or ending == Dropped(Cause.SHUTDOWN)

@@ -63,6 +63,10 @@ class Interrupted(Exception):  # noqa: N818 - not an error
         self.cause = cause
 
 
+class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
+    """The job has run as long as it may, and its child was not even started."""
+
+
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
     """The child said or left behind something it must not."""
 
@@ -72,6 +76,17 @@ class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word
             f"The process that held the model broke the protocol: {self}.", MAX_MESSAGE_LENGTH
         )
         return JobError(code=ErrorCode.PROTOCOL_VIOLATION, message=message, stage=stage)
+
+
+class NotFinite(ProtocolViolation):
+    """The weights it left behind are no numbers: a training that diverged unnoticed."""
+
+    def as_job_error(self, stage: Stage | None = None) -> JobError:
+        """The failed job's error."""
+        message = printable(
+            f"The training diverged: {self}. Try a smaller retraining.learning_rate.", MAX_MESSAGE_LENGTH
+        )
+        return JobError(code=ErrorCode.TRAINING_DIVERGED, message=message, stage=stage)
 
 
 class InputLost(Exception):  # noqa: N818 - a state of the job, not of the code

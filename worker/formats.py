@@ -4,10 +4,14 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from worker.endings import ProtocolViolation
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.endings import NotFinite, ProtocolViolation
 
 _MAX_HEADER_BYTES = 4 << 20
 _MAX_DIRECTORY_BYTES = 4 << 20
@@ -21,6 +25,17 @@ _ITEM_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
 }
+
+
+# The bits of the exponent, all of which are set in what is not finite, by the unsigned type of the same size.
+_EXPONENTS: dict[str, tuple[str, int]] = {
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F32": ("<u4", 0x7F80_0000),
+    "C64": ("<u4", 0x7F80_0000),
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+}
+_CHUNK_BYTES = 4 << 20
 
 
 def check_archive(path: Path) -> None:
@@ -69,15 +84,28 @@ def _is_tame(name: str) -> bool:
 
 
 def check_safetensors(path: Path) -> None:
-    """Check that the tensors are as large as they say, and fill the file without overlap.
+    """Check that the tensors are as large as they say, fill the file without overlap, and are finite.
+
+    A model may bring a mask, whose elements are infinite or all the same; no training makes one.
 
     Raises:
         ProtocolViolation: It is no such file.
+        NotFinite: A tensor has other values that are not finite.
     """
     with path.open("rb") as file:
         header = _safetensors_header(file, path.name)
-        data_bytes = path.stat().st_size - file.tell()
-    header.pop(_METADATA, None)
+        header.pop(_METADATA, None)
+        data = file.tell()
+        _check_extents(header, path, path.stat().st_size - data)
+        for name, tensor in header.items():
+            begin, end = _extent(tensor, path.name)
+            if (kind := _EXPONENTS.get(tensor["dtype"])) and not _is_fit(
+                file, data + begin, data + end, *kind
+            ):
+                raise NotFinite(f"{path.name} has values that are not finite in {name[:_MAX_NAME_LENGTH]}")
+
+
+def _check_extents(header: dict[str, Any], path: Path, data_bytes: int) -> None:
     position = 0
     for begin, end in sorted(_extent(tensor, path.name) for tensor in header.values()):
         if begin != position:
@@ -87,7 +115,35 @@ def check_safetensors(path: Path) -> None:
         raise ProtocolViolation(f"{path.name} describes {position} bytes of tensors and has {data_bytes}")
 
 
-def _safetensors_header(file: IO[bytes], name: str) -> dict[str, object]:
+def _is_fit(file: IO[bytes], begin: int, end: int, integer: str, exponent: int) -> bool:
+    """Whether all values are finite, or it is a mask."""
+    chunks = _chunks(file, begin, end, np.dtype(integer))
+    if not any(((chunk & exponent) == exponent).any() for chunk in chunks):
+        return True
+    others: set[int] = set()
+    for chunk in _chunks(file, begin, end, np.dtype(integer)):
+        unsigned = chunk & (np.iinfo(chunk.dtype).max >> 1)
+        if (unsigned > exponent).any():  # not a number
+            return False
+        # Two differing values tell enough.
+        others.update(np.unique(chunk[unsigned != exponent])[:2].tolist())
+        if len(others) > 1:
+            return False
+    return True
+
+
+def _chunks(file: IO[bytes], begin: int, end: int, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """Read, not mapped: an error of the disk must not be a signal that ends this process."""
+    file.seek(begin)
+    while begin < end:
+        chunk = file.read(min(_CHUNK_BYTES, end - begin))
+        if not chunk:
+            raise ProtocolViolation("a file became shorter while it was checked")
+        yield np.frombuffer(chunk, dtype)
+        begin += len(chunk)
+
+
+def _safetensors_header(file: IO[bytes], name: str) -> dict[str, Any]:
     size = int.from_bytes(file.read(8), "little")
     try:
         header = json.loads(file.read(size)) if size <= _MAX_HEADER_BYTES else None

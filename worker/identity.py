@@ -1,28 +1,19 @@
 """Who the processes that hold a model run as."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import structlog
+from typing import Protocol
 
 from worker import launcher
 from worker.environment import child_environment
-from worker.settings import WorkerSettings
-
-log = structlog.get_logger(__name__)
 
 # Enough to prove that the interpreter, its standard library and our own packages can be read.
 _PROBE = (sys.executable, "-I", "-c", "import encodings, json, pydantic, worker.child")
 _PROBE_SECONDS = 60.0
 _LAUNCHER = (sys.executable, "-I", "-S", str(Path(launcher.__file__).resolve()))
-
-
-class NoChildIdentityError(Exception):
-    """Children would have to run as root, which nobody has allowed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,15 @@ class Identity:
     must_unveil: bool = False
 
 
+class OuterWall(Protocol):
+    """Another program that a child is started by."""
+
+    def wrap(
+        self, command: Sequence[str], identity: Identity | None, readable: Path, writable: Path
+    ) -> tuple[str, ...]:
+        """The command that starts a command within it; its user is changed there."""
+
+
 def start_as(
     identity: Identity | None,
     command: Sequence[str],
@@ -51,6 +51,7 @@ def start_as(
     stdin: int,
     stdout: int,
     stderr: int,
+    outer_wall: OuterWall | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a program in a session of its own.
 
@@ -63,14 +64,19 @@ def start_as(
         stdin: As for `subprocess.Popen`, like the following.
         stdout: Likewise.
         stderr: Likewise.
+        outer_wall: What to start it within.
 
     Raises:
         OSError: It could not be started.
     """
-    drops = identity is not None and not identity.must_unveil
-    if identity is not None and identity.must_unveil:
-        ids = (str(identity.uid), str(identity.gid))
-        command = (*_LAUNCHER, *ids, str(directory.resolve()), *_installation(), "--", *command)
+    # Who makes the walls needs root's rights for it, and changes the user behind them.
+    launches = identity is not None and (outer_wall is not None or identity.must_unveil)
+    drops = identity is not None and not launches
+    if identity is not None and launches:
+        places = () if outer_wall is not None else (str(directory.resolve()), *installation())
+        command = (*_LAUNCHER, str(identity.uid), str(identity.gid), *places, "--", *command)
+    if outer_wall is not None:
+        command = outer_wall.wrap(command, identity, directory, cwd)
     return subprocess.Popen(  # noqa: S603 - the command is ours
         command,
         stdin=stdin,
@@ -86,29 +92,11 @@ def start_as(
     )
 
 
-def child_identity(settings: WorkerSettings) -> Identity | None:
-    """Choose the identity of children: another than the worker's where the worker is root.
-
-    Returns:
-        The identity to change to, or None where children stay what the worker is: because it is no root, or
-        because the settings allow children of root and no other user can run Python here.
-
-    Raises:
-        NoChildIdentityError: The worker is root, its children would be too, and the settings do not allow it.
-    """
-    if os.geteuid() != 0:
-        return None
-    for must_unveil in (False, True):
-        identity = Identity(settings.child_uid, settings.child_gid, must_unveil=must_unveil)
-        if _can_run_python(identity):
-            return identity
-    reason = f"uid {settings.child_uid} cannot run {sys.executable}"
-    if not settings.allow_root_children:
-        raise NoChildIdentityError(
-            f"uploaded models would run as root: {reason}. Install Python where every user can read it, "
-            "or run the worker as an ordinary user; LADDER_ALLOW_ROOT_CHILDREN=true accepts it."
-        )
-    log.warning("children_run_as_root", reason=reason)
+def must_unveil(uid: int) -> bool | None:
+    """Whether a user needs the launcher to reach Python here; None where they cannot even so."""
+    for needed in (False, True):
+        if _can_run_python(Identity(uid, uid, must_unveil=needed)):
+            return needed
     return None
 
 
@@ -132,7 +120,7 @@ def _can_run_python(identity: Identity) -> bool:
         return False
 
 
-def _installation() -> tuple[str, ...]:
+def installation() -> tuple[str, ...]:
     """Where the interpreter, the environment and our own packages lie."""
     places = (sys.base_prefix, sys.base_exec_prefix, sys.prefix, Path(__file__).parents[1])
     return tuple(sorted({str(Path(place).resolve()) for place in places}))

@@ -1,9 +1,11 @@
-"""`launcher.py UID GID WRITABLE [READABLE...] -- COMMAND`: starts a program as a user who cannot reach it.
+"""`launcher.py UID GID [WRITABLE READABLE...] -- COMMAND`: starts a program as a user who cannot reach it.
 
 Root's Python often lies where nobody else may pass: below `/root`, mode 0700. Run by root, this makes a mount
 namespace of its own, in which each closed directory on the way is an empty one that can be passed, and holds
 nothing but what was named, under its own path. Only then does it change to the user, for good, and become the
 program. The rest of the machine sees none of it, and the mounts end with the program.
+
+Where bubblewrap has made such a namespace already, no directories are named, and it only changes the user.
 
 It is run by its path with `-I -S` and imports nothing but the standard library.
 """
@@ -28,16 +30,18 @@ def main() -> None:
         OSError: The kernel refused; the program was not started.
     """
     end = sys.argv.index("--")
-    uid, gid, writable, *readable = sys.argv[1:end]
+    uid, gid = map(int, sys.argv[1:3])
+    places = [Path(path) for path in sys.argv[3:end]]
     command = sys.argv[end + 1 :]
-    here = Path.cwd()
-    _call("unshare", _CLONE_NEWNS)
-    _mount(None, "/", flags=_MS_REC | _MS_PRIVATE)
-    _unveil([Path(writable)], [Path(path) for path in readable], int(uid), int(gid))
-    os.chdir(here)
+    if places:
+        here = Path.cwd()
+        _call("unshare", _CLONE_NEWNS)
+        _mount(None, "/", flags=_MS_REC | _MS_PRIVATE)
+        _unveil(places[:1], places[1:], uid, gid)
+        os.chdir(here)
     os.setgroups([])
-    os.setresgid(int(gid), int(gid), int(gid))
-    os.setresuid(int(uid), int(uid), int(uid))
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
     os.execv(command[0], command)  # noqa: S606 - our own words, no shell
 
 

@@ -1,86 +1,109 @@
 """What one attempt may take: time, silence, memory and disk, as its parent measures them."""
 
 import os
-import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 from ladder_schema.errors import ErrorCode
+from worker import cgroups
+from worker.runtime import Runtime
 from worker.settings import WorkerSettings
+from worker.usage import HiddenFilesError, deleted_bytes, disk_use, memory_and_threads
 
-# Walking a directory costs more than reading one file of /proc.
-_DISK_SECONDS = 1.0
+MAX_FILES = 100_000
+MAX_THREADS = 4_096
+
+# Walking a directory costs more than reading a process' status, and reading its mappings holds it up.
+_FILES_SECONDS = 1.0
+
+Exceeded = tuple[ErrorCode, str]
 
 
 class Limits:
-    """Watches one child; ask it often.
+    """Watches one child; ask it often."""
 
-    A child is one process: its sandbox lets it start threads only. So its own memory is all of its memory.
-    """
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        runtime: Runtime,
+        pid: int,
+        output: Path,
+        *,
+        watches_memory: bool = True,
+    ) -> None:
+        """Take the child and how to judge it.
 
-    def __init__(self, settings: WorkerSettings, pid: int, output: Path) -> None:
-        """Take the settings, the child, and the directory it writes to."""
+        Args:
+            settings: The limits.
+            runtime: The time the job has.
+            pid: The child.
+            output: The directory it writes to.
+            watches_memory: Whether nobody else limits its memory and threads.
+        """
         self._settings = settings
+        self._runtime = runtime
         self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
+        self._watches_memory = watches_memory
         self._pid = pid
-        self._output = output
-        self._started = self._progressed = time.monotonic()
-        self._disk_at = 0.0
+        self._output = output.resolve()
+        self._progressed = time.monotonic()
+        self._files_at = 0.0
+        self._memory_in_files = 0
 
     def note_progress(self) -> None:
         """The child has told where it stands."""
         self._progressed = time.monotonic()
 
-    def exceeded(self) -> tuple[ErrorCode, str] | None:
+    def exceeded(self) -> Exceeded | None:
         """The first limit that is exceeded, and a sentence about it."""
+        return next(self._all_exceeded(), None)
+
+    def _all_exceeded(self) -> Iterator[Exceeded]:
         settings, now = self._settings, time.monotonic()
-        if now - self._started > settings.job_max_seconds:
-            message = f"The job ran longer than the {settings.job_max_seconds:.0f} s one attempt may take."
-            return ErrorCode.TIME_LIMIT, message
+        if self._runtime.is_over:
+            yield ErrorCode.TIME_LIMIT, self._runtime.as_job_error(None).message
         if now - self._progressed > settings.job_idle_seconds:
-            message = f"The job made no progress for {settings.job_idle_seconds:.0f} s."
-            return ErrorCode.IDLE_LIMIT, message
-        if memory_bytes(self._pid) > self._max_memory_bytes:
-            mib = self._max_memory_bytes >> 20
-            message = f"The job needed more than the {mib} MiB of memory it may have."
-            return ErrorCode.OUT_OF_MEMORY, message
-        if now >= self._disk_at:
-            self._disk_at = now + _DISK_SECONDS
-            if disk_bytes(self._output) > settings.max_disk_bytes:
-                message = f"The job wrote more than the {settings.max_disk_bytes >> 20} MiB of disk allowed."
-                return ErrorCode.DISK_LIMIT, message
+            yield ErrorCode.IDLE_LIMIT, f"The job made no progress for {settings.job_idle_seconds:.0f} s."
+        if now >= self._files_at:
+            self._files_at = now + _FILES_SECONDS
+            if reason := self._too_many_files():
+                yield ErrorCode.DISK_LIMIT, reason
+        if self._watches_memory:
+            memory, threads = memory_and_threads(self._pid)
+            if memory + self._memory_in_files > self._max_memory_bytes:
+                yield ErrorCode.OUT_OF_MEMORY, too_much_memory(self._max_memory_bytes)
+            if threads > MAX_THREADS:
+                yield ErrorCode.PROTOCOL_VIOLATION, f"The job started more than {MAX_THREADS} threads."
+
+    def _too_many_files(self) -> str | None:
+        most = self._settings.max_disk_bytes
+        try:
+            deleted, self._memory_in_files = deleted_bytes(
+                self._pid, self._output, largest=self._settings.max_result_bytes
+            )
+            use = disk_use(self._output, max_bytes=most, max_files=MAX_FILES)
+        except HiddenFilesError as error:
+            return f"The job's files cannot be measured: {error}."
+        if use.bytes + deleted > most:
+            return f"The job wrote more than the {most >> 20} MiB of disk allowed."
+        if use.files > MAX_FILES:
+            return f"The job made more than {MAX_FILES} files."
         return None
 
 
-def memory_bytes(pid: int) -> int:
-    """Anonymous and shared pages of a process; mapped files can be dropped by the kernel and do not count."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return sum(int(kib) for kib in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", status, re.MULTILINE)) << 10
-
-
-def disk_bytes(directory: Path) -> int:
-    """Blocks that the files below a directory take; links are not followed."""
-    total = 0
-    pending = [str(directory)]
-    while pending:
-        # Whoever is watched renames and removes meanwhile.
-        with suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks << 9
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-    return total
+def too_much_memory(limit: int) -> str:
+    """What is said of a job that needed more than its limit."""
+    return f"The job needed more than the {limit >> 20} MiB of memory it may have."
 
 
 def default_memory_limit() -> int:
     """What one job may take where no setting says so: nine tenths of what there is, so that it dies alone."""
     there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # A container may have less than its machine; one without a limit of its own says "max".
-    with suppress(OSError, ValueError):
-        there_is = min(there_is, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return there_is * 9 // 10
+    # A container or a service may have less than its machine.
+    return min(there_is, cgroups.memory_limit() or there_is) * 9 // 10
+
+
+def group_limit(settings: WorkerSettings) -> cgroups.Limit:
+    """The same limits, for a kernel that watches over them itself."""
+    return cgroups.Limit(settings.max_memory_bytes or default_memory_limit(), MAX_THREADS)

@@ -1,35 +1,26 @@
 """A child process in a process group of its own, and the pipes to it."""
 
 import os
+import select
 import selectors
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
-from ladder_schema.protocol import (
-    FROM_CHILD,
-    MAX_LINE_BYTES,
-    Done,
-    Failed,
-    Hello,
-    Progress,
-    Start,
-    Stop,
-    Stopped,
-)
+from ladder_schema.protocol import FROM_CHILD, MAX_LINE_BYTES, Message, Start, Stop
+from worker.cgroups import Cgroup
 from worker.endings import ProtocolViolation
 from worker.environment import child_environment
-from worker.identity import Identity, start_as
+from worker.identity import Identity, OuterWall, start_as
 from worker.lines import LineBuffer
-
-Message = Hello | Progress | Done | Failed | Stopped
+from worker.usage import family
 
 # Isolated mode: neither the current directory nor any PYTHON* variable decides what is imported.
 CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")
@@ -37,6 +28,7 @@ CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")
 _CHUNK_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 13
 _LOG_DRAIN_SECONDS = 1.0
+_SHELLS_SIGNALS = 128  # and above: how bubblewrap, like a shell, reports that a signal ended a program
 
 
 class ChildProcess:
@@ -53,6 +45,8 @@ class ChildProcess:
         log: Path,
         max_log_bytes: int,
         identity: Identity | None,
+        cgroup: Cgroup | None = None,
+        outer_wall: OuterWall | None = None,
     ) -> None:
         self._process = start_as(
             identity,
@@ -63,8 +57,12 @@ class ChildProcess:
             stderr=subprocess.PIPE,
             cwd=work_dir,
             env=child_environment(work_dir),
+            outer_wall=outer_wall,
         )
         self.pid = self._process.pid
+        self.cgroup = cgroup
+        self._has_outer_wall = outer_wall is not None
+        self.enter_cgroup()
         self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._stdin.fileno(), False)
         os.set_blocking(self._stdout.fileno(), False)
@@ -75,6 +73,17 @@ class ChildProcess:
         self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self.exited = False
+
+    def enter_cgroup(self) -> None:
+        """Move all there is of the child into its group; within an outer wall there is more of it later."""
+        if self.cgroup is None:
+            return
+        try:
+            self.cgroup.add(family(self.pid))
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def send(self, message: Start | Stop) -> None:
         """Write a message; a child that has gone, or does not read, is noticed elsewhere."""
@@ -108,13 +117,22 @@ class ChildProcess:
     def close(self) -> int:
         """Kill what is left of the group and give back the pipes; once is enough, and twice does no harm.
 
+        It is gone when this returns: its memory is free, a GPU's too, before the next job is claimed.
+
         Returns:
             The child's exit code, negative for a signal.
         """
         if self._process.returncode is not None:
             return self._process.returncode
+        # Within an outer wall the process that holds the model is not the one that is reaped here.
+        pidfds = list(_opened(family(self.pid)))
         self.signal(signal.SIGKILL)
         returncode = self._process.wait()
+        for pidfd in pidfds:
+            select.select([pidfd], [], [])
+            os.close(pidfd)
+        if self._has_outer_wall and returncode > _SHELLS_SIGNALS:
+            returncode = _SHELLS_SIGNALS - returncode
         self._log.join(_LOG_DRAIN_SECONDS)
         self._selector.close()
         os.close(self._pidfd)
@@ -155,6 +173,12 @@ class _LogCopy(threading.Thread):
                 except OSError:
                     # A full disk: without somebody who reads, the child would stand still.
                     self._left = 0
+
+
+def _opened(pids: Iterable[int]) -> Iterator[int]:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            yield os.pidfd_open(pid)
 
 
 def _parse(line: bytes) -> Message:

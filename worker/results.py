@@ -1,7 +1,5 @@
 """Takes what a child left behind, believing nothing of it."""
 
-import os
-import stat
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from ladder_schema.jobs import ArtifactName
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import Report
 from worker.endings import ProtocolViolation
+from worker.files import take
 from worker.formats import check_archive, check_safetensors
 from worker.workspace import Workspace
 
@@ -60,23 +59,7 @@ def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Resu
 
 
 def _take(workspace: Workspace, name: ResultFile, max_bytes: int) -> Path:
-    """Move a file to where the child's user cannot replace it, then look at what it is."""
-    path = workspace.results / name
-    try:
-        (workspace.output / name).rename(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ProtocolViolation(f"{name} is missing or no file") from error
-    try:
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    # A second link would be a file of somebody else's.
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        raise ProtocolViolation(f"{name} is no plain file")
-    if not 0 < status.st_size <= max_bytes:
-        raise ProtocolViolation(f"{name} has {status.st_size} bytes, of at most {max_bytes}")
-    return path
+    return take(workspace.output / name, workspace.results / name, max_bytes=max_bytes)
 
 
 def _read_report(path: Path, claim: Claim) -> Report:

@@ -12,11 +12,14 @@ from ladder_jobs.database import connect, session_factory
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker.attempt import Tools
-from worker.identity import child_identity
+from worker.bubblewrap import find_bubblewrap
+from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
+from worker.devices import choose_device
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
-from worker.sandbox.proof import prove
+from worker.sandbox.proof import needs_gpu, prove
 from worker.settings import WorkerSettings
+from worker.users import child_users
 from worker.workspace import remove_abandoned
 
 log = structlog.get_logger(__name__)
@@ -30,15 +33,23 @@ def serve(
     Args:
         settings: The worker's settings.
         queue: Which queue of jobs to serve.
-        device: Torch device of the children; `auto` leaves the choice to them.
+        device: Torch device of the children; `auto` takes a GPU if there is one.
         child_command: How to start a child.
+
+    Raises:
+        worker.devices.NoDeviceError: There is no such device.
+        worker.users.NoChildUsersError: There is no user to run children as.
+        worker.sandbox.proof.SandboxError: A wall is missing.
     """
+    device = choose_device(device, queue=queue)
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
-    identity = child_identity(settings)
-    prove(settings, identity, device)
+    users = child_users(settings)
+    cgroups = _delegated_cgroups()
+    prove(settings, users, device)
+    bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device))
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -46,7 +57,9 @@ def serve(
             sessions=session_factory(engine),
             store=ObjectStore(settings),
             shutdown=shutdown,
-            identity=identity,
+            users=users,
+            cgroups=cgroups,
+            bubblewrap=bubblewrap,
             device=device,
             child_command=child_command,
         ),
@@ -87,6 +100,16 @@ def serve(
         )
     finally:
         engine.dispose()
+
+
+def _delegated_cgroups() -> Cgroups | None:
+    try:
+        cgroups = find_delegated()
+    except NotDelegatedError as reason:
+        log.info("memory_watched_by_parent", reason=str(reason))
+        return None
+    log.info("memory_limited_by_cgroups", abandoned=cgroups.remove_abandoned())
+    return cgroups
 
 
 def _leave_logging_alone(**_: object) -> None:

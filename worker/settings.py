@@ -9,21 +9,32 @@ from ladder_jobs.settings import Settings
 
 _MIB = 1 << 20
 _GIB = 1 << 30
-_NO_ID = (1 << 32) - 1  # tells the kernel to leave the id as it is
+_MAX_UID = (1 << 31) - (1 << 16)  # beyond, the kernel's special ids begin
 
 
 class WorkerSettings(Settings):
     """Limits and grace times of the processes that run jobs."""
 
+    collect_seconds: PositiveFloat = Field(
+        3600.0, description="How often housekeeping looks for objects that no job names."
+    )
     stop_grace_seconds: PositiveFloat = Field(
         2.0,
-        description="How long a running job may take to stop when asked, before its process gets SIGTERM.",
+        description="How long a cancelled job may take to stop, before its process gets SIGTERM.",
+    )
+    shutdown_grace_seconds: PositiveFloat = Field(
+        15.0,
+        description="How long a running job may take to leave a checkpoint and stop when its worker is told "
+        "to, before its process gets SIGTERM.",
     )
     term_grace_seconds: PositiveFloat = Field(
         1.0, description="How long after SIGTERM a job's processes get SIGKILL."
     )
     retry_seconds: NonNegativeFloat = Field(
         5.0, description="Pause after an attempt that failed for want of the database or the object store."
+    )
+    checkpoint_seconds: PositiveFloat = Field(
+        30.0, description="How often a training leaves a checkpoint for another attempt to go on from."
     )
     max_attempts: Annotated[int, Field(ge=1)] = Field(
         25, description="Attempts after which an outage of a worker's disk or object store fails the job."
@@ -52,12 +63,19 @@ class WorkerSettings(Settings):
         description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
         "and goes on without.",
     )
-    child_uid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(
-        65_534,
-        description="User id of the processes that hold a model, where the worker runs as root; "
-        "workers may share it.",
+    bubblewrap: Literal["auto", "off"] = Field(
+        "auto", description="`auto` starts models within bubblewrap where it is installed and works."
     )
-    child_gid: Annotated[int, Field(ge=1, lt=_NO_ID)] = Field(65_534, description="Their group id.")
+    child_uid: Annotated[int, Field(ge=1, lt=_MAX_UID)] = Field(
+        60_800,
+        description="Where the worker runs as root: the first of the users that hold models, one for each "
+        "attempt, each with a group of the same number.",
+    )
+    child_uids: Annotated[int, Field(ge=1, le=1 << 16)] = Field(
+        64,
+        description="How many such users there are: as many as attempts can run at once in one "
+        "`LADDER_WORK_DIR`, which is where workers agree on them.",
+    )
     allow_root_children: bool = Field(
         default=False,
         description="Run models as root where the worker is root and no other user can run Python; "

@@ -4,6 +4,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -11,11 +12,23 @@ import structlog
 from ladder_jobs.claims import Answer
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
-from ladder_schema.protocol import Done, Failed, Hello, Progress, Start, Stop, Stopped
+from ladder_schema.protocol import (
+    Checkpoint,
+    CheckpointName,
+    Done,
+    Failed,
+    Hello,
+    Message,
+    Progress,
+    Start,
+    Stop,
+    Stopped,
+)
 from worker.endings import Cause, Died, Dropped, Ending, Finished, ProtocolViolation, Refused
 from worker.lease import Lease
-from worker.limits import Limits
-from worker.process import ChildProcess, Message
+from worker.limits import Limits, too_much_memory
+from worker.process import ChildProcess
+from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 from worker.text import last_words, printable
 
@@ -49,15 +62,18 @@ class Supervisor:
         lease: Lease,
         shutdown: threading.Event,
         settings: WorkerSettings,
+        runtime: Runtime,
         output: Path,
+        on_checkpoint: Callable[[CheckpointName], None],
     ) -> None:
         self._child = child
         self._lease = lease
         self._shutdown = shutdown
         self._settings = settings
+        self._on_checkpoint = on_checkpoint
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._limits = Limits(settings, child.pid, output)
+        self._limits = Limits(settings, runtime, child.pid, output, watches_memory=child.cgroup is None)
         self._messages = 0
         self._stage: Stage | None = None
         self._last: Done | Failed | Stopped | None = None
@@ -93,6 +109,22 @@ class Supervisor:
 
     def _hear(self, message: Message) -> None:
         self._messages += 1
+        self._check_order(message)
+        match message:
+            case Hello():
+                self._child.enter_cgroup()
+            case Progress(stage=stage, progress=progress):
+                self._stage = stage
+                self._limits.note_progress()
+                self._lease.report(stage, progress)
+            case Checkpoint(name=name):
+                self._on_checkpoint(name)
+            case Done() | Failed() | Stopped():
+                self._last = message
+                self._kill_at = time.monotonic() + self._settings.stop_grace_seconds
+
+    def _check_order(self, message: Message) -> None:
+        """Make sure that this may be said, and now."""
         if self._messages > _MESSAGE_ALLOWANCE + _MESSAGES_PER_SECOND * self._seconds():
             raise ProtocolViolation("too many messages")
         if isinstance(message, Hello) != (self._messages == 1):
@@ -100,19 +132,12 @@ class Supervisor:
         if self._last is not None:
             raise ProtocolViolation("a message after the last one")
         match message:
-            case Progress(stage=stage, progress=progress):
-                if self._stage is not None and stage.precedes(self._stage):
-                    raise ProtocolViolation(f"{stage} after {self._stage}")
-                self._stage = stage
-                self._limits.note_progress()
-                self._lease.report(stage, progress)
+            case Progress(stage=stage) if self._stage is not None and stage.precedes(self._stage):
+                raise ProtocolViolation(f"{stage} after {self._stage}")
             case Stopped() if self._cause is None:
                 raise ProtocolViolation("it stopped without being asked")
             case Failed(code=code) if code in _NOT_THE_CHILDS:
                 raise ProtocolViolation(f"it blames {code}")
-            case Done() | Failed() | Stopped():
-                self._last = message
-                self._kill_at = time.monotonic() + self._settings.stop_grace_seconds
 
     def _heed_orders(self) -> None:
         if self._lease.answer is Answer.LOST:
@@ -125,9 +150,14 @@ class Supervisor:
     def _ask_to_stop(self, cause: Cause) -> None:
         if self._cause is None:
             self._child.send(Stop())
-            self._term_at = time.monotonic() + self._settings.stop_grace_seconds
-            self._kill_at = self._term_at + self._settings.term_grace_seconds
+        if self._cause is cause:
+            return
         self._cause = cause
+        # Who cancels is waiting; who stops a worker wants the work kept.
+        is_cancel = cause is Cause.CANCEL
+        grace = self._settings.stop_grace_seconds if is_cancel else self._settings.shutdown_grace_seconds
+        self._term_at = min(self._term_at, time.monotonic() + grace)
+        self._kill_at = min(self._kill_at, self._term_at + self._settings.term_grace_seconds)
 
     def _escalate(self) -> None:
         now = time.monotonic()
@@ -147,6 +177,10 @@ class Supervisor:
                 return Refused(JobError(code=code, message=message, stage=stage))
         if self._cause is not None:
             return Dropped(self._cause)
+        cgroup = self._child.cgroup
+        if cgroup is not None and cgroup.oom_kills:
+            message = too_much_memory(cgroup.limit.memory_bytes)
+            return Refused(JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage))
         return Died(self._obituary(returncode))
 
     def _obituary(self, returncode: int) -> JobError:

@@ -22,10 +22,11 @@ class Workspace:
 
     ```
     <root>.lock       held by the worker whose attempt this is
-    <root>/           0700, or 0710 and the child's group where the child is another user
-      inputs/         the uploads, which the child may read
+    <root>/           0700, or 0710 and the child's group where the child is a user of its own
+      inputs/         the uploads and earlier checkpoints, which the child may read
       output/         0700, the child's: its current directory, HOME and TMPDIR
       results/        0700, the worker's: what was taken from output/
+      checkpoints/    0700, the worker's: likewise, on their way to the store
       child.log       what the child wrote to its standard error
     ```
     """
@@ -35,8 +36,9 @@ class Workspace:
         self.inputs = root / "inputs"
         self.output = root / "output"
         self.results = root / "results"
+        self.checkpoints = root / "checkpoints"
         self.log = root / "child.log"
-        self._identity = identity
+        self.identity = identity
         self._leaving = ExitStack()
 
     def __enter__(self) -> Self:
@@ -46,13 +48,16 @@ class Workspace:
         with ExitStack() as undo:
             undo.callback(os.close, _take_lock(self.root))
             undo.callback(_remove, self.root)
-            for directory in (self.root, self.inputs, self.output, self.results):
+            for directory in (self.root, self.inputs, self.output, self.results, self.checkpoints):
                 directory.mkdir(mode=0o700)
-            if self._identity is not None:
-                for directory in (job_dir.parent, job_dir, self.root, self.inputs):
-                    os.chown(directory, os.geteuid(), self._identity.gid)
-                    directory.chmod(0o710)
-                os.chown(self.output, self._identity.uid, self._identity.gid)
+            if self.identity is not None:
+                for directory in (job_dir.parent, job_dir):
+                    # Shared with attempts of other users: to be passed, not to be read.
+                    os.chown(directory, os.geteuid(), -1)
+                    directory.chmod(0o711)
+                os.chown(self.output, self.identity.uid, self.identity.gid)
+            for directory in (self.root, self.inputs):
+                self._open_to_child(directory)
             self._leaving = undo.pop_all()
         return self
 
@@ -61,10 +66,20 @@ class Workspace:
     ) -> None:
         self._leaving.close()
 
+    def share(self, directory: Path) -> None:
+        """Make a directory that the child may pass."""
+        directory.mkdir(mode=0o700)
+        self._open_to_child(directory)
+
+    def _open_to_child(self, directory: Path) -> None:
+        if self.identity is not None:
+            os.chown(directory, os.geteuid(), self.identity.gid)
+            directory.chmod(0o710)
+
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""
-        if self._identity is not None:
-            os.chown(path, -1, self._identity.gid)
+        if self.identity is not None:
+            os.chown(path, -1, self.identity.gid)
         path.chmod(0o440)
 
 

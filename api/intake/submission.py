@@ -55,6 +55,8 @@ class Intake:
         self.threads = anyio.CapacityLimiter(settings.max_concurrent_uploads)
         self._idle_seconds = settings.upload_idle_seconds
         self._min_bytes_per_second = settings.upload_min_bytes_per_second
+        self._max_seconds = settings.upload_max_seconds
+        self.longest_job_seconds = settings.job_max_seconds
         self._max_body_bytes = sum(self.max_bytes.values()) + MAX_CONFIG_BYTES + _OVERHEAD_BYTES
         self._slots = UploadSlots(settings.max_concurrent_uploads, settings.max_concurrent_uploads_per_owner)
 
@@ -84,6 +86,7 @@ class Intake:
             max_bytes=self._max_body_bytes,
             idle_seconds=self._idle_seconds,
             min_bytes_per_second=self._min_bytes_per_second,
+            max_seconds=self._max_seconds,
         )
         with self._slots.taken(owner_id):
             receipt = _Receipt(self, owner_id)
@@ -124,7 +127,7 @@ class _Receipt:
             case "model" | "dataset" if part.name not in self._files:
                 self._files[part.name] = await self._file(part.name, part.filename, events)
             case "config" if self._config is None:
-                self._config = parse_config(await _small_body(events))
+                self._config = self._parse(await _small_body(events))
             case "model" | "dataset" | "config":
                 raise Invalid.field(part.name, "This part is there twice.", "Send each part once.")
             case _:
@@ -141,10 +144,13 @@ class _Receipt:
                 for kind in missing
             )
         return Submission(
-            config=self._config or parse_config(b""),
+            config=self._config or self._parse(b""),
             model=self._files["model"],
             dataset=self._files["dataset"],
         )
+
+    def _parse(self, text: bytes) -> JobConfig:
+        return parse_config(text, longest_seconds=self._intake.longest_job_seconds)
 
     async def _file(self, kind: FileKind, filename: str | None, events: AsyncIterator[Event]) -> NewUpload:
         """Store one file while it arrives."""

@@ -63,7 +63,7 @@ _FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "bi
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range asked for", "content": _FILE},
     304: {"description": "The caller has it already"},
-    **documented(errors.NotFound, errors.Conflict, errors.RangeNotSatisfiable),
+    **documented(errors.NotFound, errors.Conflict, errors.Gone, errors.RangeNotSatisfiable),
 }
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import anyio.to_thread
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from api.errors import Conflict, NotFound
+from api.errors import Conflict, Gone, NotFound
 from api.intake.submission import Submission
 from api.jobs.views import EventPage, cursor_after, event_view, job_view, position_of
 from api.services import Services
@@ -66,7 +66,7 @@ def get(services: Services, caller: Caller, job_id: str) -> JobView:
     Raises:
         NotFound: The caller has no such job.
     """
-    return job_view(_find(services, caller, job_id))
+    return job_view(_find(services, caller, job_id), services.retention)
 
 
 def page(services: Services, caller: Caller, *, after: str | None, limit: int) -> JobPage:
@@ -82,7 +82,7 @@ def page(services: Services, caller: Caller, *, after: str | None, limit: int) -
     shown = jobs[:limit]
     more = len(jobs) > limit
     return JobPage(
-        items=tuple(job_view(job) for job in shown),
+        items=tuple(job_view(job, services.retention) for job in shown),
         next=f"/jobs?limit={limit}&after={cursor_after(shown[-1])}" if more else None,
     )
 
@@ -101,7 +101,7 @@ def cancel(services: Services, caller: Caller, job_id: str) -> JobView:
         raise Conflict("The job has ended; there is nothing left to cancel.") from None
     if job is None:
         raise _unknown(job_id)
-    return job_view(job)
+    return job_view(job, services.retention)
 
 
 def delete(services: Services, caller: Caller, job_id: str) -> None:
@@ -147,12 +147,19 @@ def artifact(services: Services, caller: Caller, job_id: str, name: ArtifactName
     Raises:
         NotFound: The caller has no such job, or it has no such result.
         Conflict: The job has not succeeded.
+        Gone: Its results have expired.
     """
     job = _find(services, caller, job_id)
     if job.status is not JobStatus.SUCCEEDED:
         ended = job.status.is_final
         advice = f"see /jobs/{job.id}" if ended else f"ask again when /jobs/{job.id} says succeeded"
         raise Conflict(f"The job is {job.status}, so it has no results: {advice}.")
+    if job.artifacts_expired_at is not None:
+        raise Gone(
+            f"The job's results expired and were removed at {job.artifacts_expired_at:%Y-%m-%d %H:%M} UTC: "
+            "this service keeps them for some time after a job's end, which `expires_at` of the job told. "
+            "To have them again, post the job again."
+        )
     for candidate in job.artifacts:
         if candidate.name is name:
             return candidate
@@ -181,7 +188,7 @@ def _create(
                 queue=services.settings.queue,
                 idempotency_key=idempotency_key,
             )
-            view = job_view(job)
+            view = job_view(job, services.retention)
         except SQLAlchemyError as error:
             raise _NotQueuedError(error) from error
         # After an error of the commit itself the files stay: it may have happened, and an object nobody
@@ -195,7 +202,7 @@ def _earlier(services: Services, caller: Caller, idempotency_key: str | None) ->
         return None
     with services.sessions() as session:
         job = repository.find_by_idempotency_key(session, caller.id, idempotency_key)
-        return job_view(job) if job else None
+        return job_view(job, services.retention) if job else None
 
 
 def _find(services: Services, caller: Caller, job_id: str) -> Job:

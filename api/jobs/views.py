@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import BadRequest
 from ladder_jobs.repository import Position
+from ladder_jobs.retention import Retention
 from ladder_jobs.states import EventKind
 from ladder_jobs.tables import Event, Job
 from ladder_schema.config import JOB_CONFIG, JobConfig
@@ -36,8 +37,8 @@ class EventPage(BaseModel):
     next: str | None = Field(None, description="Path of the next page; null on the last.")
 
 
-def job_view(job: Job) -> JobView:
-    """What the API says about a job."""
+def job_view(job: Job, retention: Retention) -> JobView:
+    """What the API says about a job, and how long it keeps what the job made."""
     return JobView(
         id=job.id,
         status=job.status,
@@ -46,6 +47,8 @@ def job_view(job: Job) -> JobView:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        expires_at=retention.results_expire_at(job),
+        expired_at=job.artifacts_expired_at,
         config=_config(job),
         error=_error(job),
         artifacts=tuple(

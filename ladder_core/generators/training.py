@@ -1,8 +1,8 @@
 """Training the generator with the classifier frozen: paper 3.1.3, Eq. 4."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +11,8 @@ from ladder_core.datasets.base import Indices
 from ladder_core.errors import TrainingError
 from ladder_core.generators.architectures import reconstruction_error
 from ladder_core.latents import Latents
+from ladder_core.seeding import numpy_stream
+from ladder_core.training_state import TrainingState
 from ladder_schema.config import GeneratorConfig
 from ladder_schema.errors import ErrorCode
 
@@ -18,60 +20,68 @@ from ladder_schema.errors import ErrorCode
 _STEPS_BETWEEN_CHECKS = 200
 
 
+def begin_generator_training(
+    generator: nn.Module, config: GeneratorConfig, device: torch.device
+) -> TrainingState:
+    """Return the training of a generator on a device, before its first step."""
+    optimiser = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.15
+    )
+    return TrainingState(
+        generator, optimiser, schedule, device=device, steps=config.steps, epoch_steps=None, terms=1
+    )
+
+
 def train_generator(
-    generator: nn.Module,
+    training: TrainingState,
     latents: Latents,
     split: Split,
     config: GeneratorConfig,
     *,
-    device: torch.device,
-    rng: np.random.Generator,
+    seed: int,
     on_step: Callable[[float], None],
 ) -> None:
     """Fit ``G = argmin (1/n) sum ||x_i - G(z_i)||_p^p`` over the split (Eq. 4), in place.
 
     Args:
-        generator: From latents to images, already on the device; left in evaluation mode.
+        training: Of a generator from latents to images, which is left in evaluation mode; goes on from
+            where it is.
         latents: z of every image of the split, in its order.
         split: The training images.
         config: Optimiser settings.
-        device: Where the generator is.
-        rng: Order of the batches.
+        seed: Of the order of the batches.
         on_step: Called after each batch with the share done; may raise to stop.
 
     Raises:
         TrainingError: The loss is no longer a number.
     """
-    optimiser = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.15
-    )
+    generator, device = training.module, training.device
     generator.train()
-    total = torch.zeros((), device=device)
-    for step, positions in enumerate(_endless_batches(len(split), config.batch_size, rng), start=1):
+    batches = _endless_batches(len(split), config.batch_size, seed, training.done)
+    while training.done < training.steps:
+        positions = next(batches)
         images, _ = split.batch(positions, device)
         loss = reconstruction_error(images, generator(latents.batch(positions, device)), config.norm)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        total += loss.detach()
-        on_step(step / config.steps)
-        if step == config.steps:
-            break
-        if step % _STEPS_BETWEEN_CHECKS == 0:
-            _check_finite(total, step, config)
-    _check_finite(total, config.steps, config)
+        training.step(loss, loss[None])
+        if training.done % _STEPS_BETWEEN_CHECKS == 0 or training.done == training.steps:
+            _check_finite(training.sums, training.done, config)
+        on_step(training.share)
     generator.eval()
 
 
-def _endless_batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[Indices]:
-    """Yield full batches of positions, pass after pass; what does not fill one waits for another pass."""
+def _endless_batches(count: int, batch_size: int, seed: int, first: int) -> Iterator[Indices]:
+    """Yield full batches of positions, pass after pass, from a step on.
+
+    What does not fill a batch waits for another pass.
+    """
     batch_size = min(batch_size, count)
-    while True:
-        order = rng.permutation(count)
-        for start in range(0, count - batch_size + 1, batch_size):
-            yield order[start : start + batch_size]
+    start, skipped = divmod(first, count // batch_size)
+    for number in itertools.count(start):
+        order = numpy_stream(seed, "generator", number).permutation(count)
+        for begin in range(skipped * batch_size, count - batch_size + 1, batch_size):
+            yield order[begin : begin + batch_size]
+        skipped = 0
 
 
 def _check_finite(total: Tensor, step: int, config: GeneratorConfig) -> None:

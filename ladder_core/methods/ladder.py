@@ -1,28 +1,34 @@
 """LADDER: latent boundary-guided adversarial training, paper section 3."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ladder_core.attacks import LadderAttacker
-from ladder_core.boundary import Boundaries, choose_pairs, fit_boundaries, pool_latents
+from ladder_core.boundary import Boundaries, choose_pairs, fit_boundaries
 from ladder_core.classifier import Classifier
 from ladder_core.comparison import MAP_SAMPLES, compare_with_linear_svc, map_latents
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
 from ladder_core.evaluation import evaluate_ladder_attack
 from ladder_core.examples import ladder_example_set
-from ladder_core.generators import build_generator, train_generator
+from ladder_core.generators import begin_generator_training, build_generator, train_generator
 from ladder_core.generators.architectures import ConvGenerator, MlpGenerator, count_parameters
 from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
 from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
+from ladder_core.perturb import Perturbation
+from ladder_core.pool import pool_latents
+from ladder_core.records import Record, Stored
 from ladder_core.run import Outcome, Run
-from ladder_core.seeding import numpy_stream, scoped_seed, torch_stream
-from ladder_core.training import LadderSource
+from ladder_core.seeding import numpy_stream, scoped_seed
+from ladder_core.training import LadderSource, move_once
 from ladder_schema.config import LadderConfig
 from ladder_schema.jobs import Stage
+from ladder_schema.protocol import CheckpointName
 from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary
 
 STAGE_WEIGHTS = {
@@ -64,20 +70,49 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
 def _latents(run: Run, config: LadderConfig) -> Latents:
     """3.1.1: z of every training image."""
     run.progress.enter(Stage.LATENTS)
-    return compute_latents(
-        run.original,
-        run.dataset.train,
-        run.work_dir / "latents-train.npy",
-        classes=run.original.num_classes,
-        batch_size=config.evaluation.batch_size,
-        device=run.device,
-        on_step=run.progress.update,
+    train, original = run.dataset.train, run.original
+    return run.keeper.output(
+        CheckpointName.LATENTS,
+        make=lambda: compute_latents(
+            original,
+            train,
+            run.work_dir / "latents-train.npy",
+            classes=original.num_classes,
+            batch_size=config.evaluation.batch_size,
+            device=run.device,
+            on_step=run.progress.update,
+        ),
+        write=Latents.record,
+        read=lambda stored: Latents.read(
+            stored, samples=len(train), dimension=original.latent_dim, classes=original.num_classes
+        ),
     )
 
 
 def _boundaries(run: Run, config: LadderConfig, latents: Latents) -> tuple[Boundaries, BoundarySummary]:
     """3.1.1 and Eq. 2: an attention SVM for each pair of classes."""
     run.progress.enter(Stage.BOUNDARY)
+    classes, device = run.original.num_classes, run.device
+    present = np.unique(run.dataset.train.targets())
+    pairs = choose_pairs(present, latents.confusion, config.boundary.max_pairs)
+
+    def read(stored: Stored) -> tuple[Boundaries, BoundarySummary]:
+        boundaries = Boundaries.read(
+            stored, pairs, dimension=latents.dimension, classes=classes, device=device
+        )
+        return boundaries, stored.value("summary", BoundarySummary)
+
+    return run.keeper.output(
+        CheckpointName.BOUNDARY,
+        make=lambda: _fit_boundaries(run, config, latents, pairs),
+        write=lambda made: made[0].record() | Record(values={"summary": made[1]}),
+        read=read,
+    )
+
+
+def _fit_boundaries(
+    run: Run, config: LadderConfig, latents: Latents, pairs: Tensor
+) -> tuple[Boundaries, BoundarySummary]:
     labels = run.dataset.train.targets()
     rows = _per_class(labels, config.boundary.samples_per_class, numpy_stream(run.seed, "boundary"))
     pool = pool_latents(
@@ -85,13 +120,7 @@ def _boundaries(run: Run, config: LadderConfig, latents: Latents) -> tuple[Bound
         torch.from_numpy(labels[rows]).to(run.device),
         run.original.num_classes,
     )
-    boundaries = fit_boundaries(
-        pool,
-        choose_pairs(np.unique(labels), latents.confusion, config.boundary.max_pairs),
-        config.boundary,
-        seed=run.seed,
-        on_step=run.progress.update,
-    )
+    boundaries = fit_boundaries(pool, pairs, config.boundary, seed=run.seed, on_step=run.progress.update)
     accuracy = boundaries.held_out_accuracy[~boundaries.held_out_accuracy.isnan()]
     return boundaries, BoundarySummary(
         pairs=len(boundaries.pairs),
@@ -112,24 +141,55 @@ def _generator(
 ) -> tuple[MlpGenerator | ConvGenerator, GeneratorSummary]:
     """3.1.3 and Eq. 4: the way back from latents to images."""
     run.progress.enter(Stage.GENERATOR)
-    train = run.dataset.train
+    train, name = run.dataset.train, CheckpointName.GENERATOR
     with scoped_seed(run.seed, "generator", run.device):
         generator = build_generator(config.generator.architecture, latents.dimension, train.image_shape)
-        generator.to(run.device)
-    train_generator(
-        generator,
-        latents,
-        train,
-        config.generator,
-        device=run.device,
-        rng=numpy_stream(run.seed, "generator"),
-        on_step=lambda done: run.progress.update(0.9 * done),
-    )
-    test = run.dataset.test.stratified(config.evaluation.max_samples, numpy_stream(run.seed, "fidelity-test"))
+        training = begin_generator_training(generator.to(run.device), config.generator, run.device)
+
+        def read(stored: Stored) -> GeneratorSummary | None:
+            summary = stored.value("summary", GeneratorSummary) if stored.about.complete else None
+            training.load(stored)
+            return summary
+
+        summary = run.keeper.find(name, read)
+        if summary is None:
+            on_step = run.keeper.watch(name, training.record, run.progress.update)
+            train_generator(
+                training,
+                latents,
+                train,
+                config.generator,
+                seed=run.seed,
+                on_step=lambda done: on_step(0.9 * done, ""),
+            )
+            summary = _measured(run, config, generator, on_step)
+            run.keeper.save(name, training.record() | Record(values={"summary": summary}), complete=True)
+    return generator.eval(), summary
+
+
+def _measured(
+    run: Run,
+    config: LadderConfig,
+    generator: MlpGenerator | ConvGenerator,
+    on_step: Callable[[float, str], None],
+) -> GeneratorSummary:
+    """Return how faithful the generator is; the stage's progress from 0.9."""
+    train, count = run.dataset.train, config.evaluation.max_samples
+    test = run.dataset.test.stratified(count, numpy_stream(run.seed, "fidelity-test"))
     sample = train.stratified(len(test), numpy_stream(run.seed, "fidelity"))
-    on_train = _fidelity(run, config, generator, sample, start=0.9)
-    on_test = _fidelity(run, config, generator, test, start=0.95)
-    return generator, GeneratorSummary(
+
+    def fidelity(split: Split, start: float) -> Fidelity:
+        return measure_fidelity(
+            generator,
+            run.original,
+            split,
+            batch_size=config.evaluation.batch_size,
+            device=run.device,
+            on_step=lambda done: on_step(start + 0.05 * done, "fidelity"),
+        )
+
+    on_train, on_test = fidelity(sample, 0.9), fidelity(test, 0.95)
+    return GeneratorSummary(
         architecture=generator.name,
         parameter_count=count_parameters(generator),
         steps=config.generator.steps,
@@ -139,34 +199,24 @@ def _generator(
     )
 
 
-def _fidelity(
-    run: Run, config: LadderConfig, generator: MlpGenerator | ConvGenerator, split: Split, *, start: float
-) -> Fidelity:
-    return measure_fidelity(
-        generator,
-        run.original,
-        split,
-        batch_size=config.evaluation.batch_size,
-        device=run.device,
-        on_step=lambda done: run.progress.update(start + 0.05 * done, "fidelity"),
-    )
-
-
 def _examples(
     run: Run, config: LadderConfig, latents: Latents, attacker: LadderAttacker
 ) -> tuple[Split, LadderSource]:
     """3.1.2: what retraining pairs with the clean images."""
     run.progress.enter(Stage.EXAMPLES)
-    train, stream = run.dataset.train, torch_stream(run.seed, "examples")
-    rho = config.perturbation.rho
+    train, rho = run.dataset.train, config.perturbation.rho
     if config.retraining.examples == "fresh":
-        return train, LadderSource.fresh(attacker, latents, train.targets(), rho, stream, run.device)
+        return train, LadderSource.fresh(attacker, latents, train.targets(), rho, run.seed, run.device)
     rng = numpy_stream(run.seed, "fixed-examples")
     chosen = train.stratified_positions(config.retraining.fixed_examples, rng)
     split = train.subset(chosen)
-    return split, LadderSource.fixed(
-        attacker, latents.subset(chosen), split.targets(), rho, stream, run.device
+    moved = run.keeper.output(
+        CheckpointName.EXAMPLES,
+        make=lambda: move_once(attacker, latents.subset(chosen), split.targets(), rho, run.seed, run.device),
+        write=Perturbation.record,
+        read=lambda stored: Perturbation.read(stored, samples=len(split), dimension=latents.dimension),
     )
+    return split, LadderSource.fixed(attacker, moved, run.device)
 
 
 def _evaluate(

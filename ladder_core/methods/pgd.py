@@ -9,9 +9,10 @@ from ladder_core.examples import attack_example_set
 from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
-from ladder_core.training import ExampleSource, PgdSource, StoredSource
+from ladder_core.training import ExampleSource, PgdSource, StoredSource, attack_with_pgd
 from ladder_schema.config import PgdTrainingConfig
 from ladder_schema.jobs import Stage
+from ladder_schema.protocol import CheckpointName
 
 STAGE_WEIGHTS = {
     Stage.VALIDATE: 2.0,
@@ -51,18 +52,23 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
 
 def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:
     run.progress.enter(Stage.EXAMPLES)
-    epsilon, stream = config.threat_model.epsilon, torch_stream(run.seed, "examples")
-    source = PgdSource(config.pgd, epsilon, stream)
+    epsilon = config.threat_model.epsilon
     if config.retraining.examples == "fresh":
-        return run.dataset.train, source
+        return run.dataset.train, PgdSource(config.pgd, epsilon, run.seed)
     rng = numpy_stream(run.seed, "fixed-examples")
     split = run.dataset.train.stratified(config.retraining.fixed_examples, rng)
-    stored = StoredSource.make(
-        run.work_dir / "examples-train.npy",
-        lambda images, labels: source.attack(run.original, images, labels),
-        split,
-        batch_size=config.evaluation.batch_size,
-        device=run.device,
-        on_step=run.progress.update,
+    stream = torch_stream(run.seed, "examples")
+    source = run.keeper.output(
+        CheckpointName.EXAMPLES,
+        make=lambda: StoredSource.make(
+            run.work_dir / "examples-train.npy",
+            lambda images, labels: attack_with_pgd(run.original, images, labels, config.pgd, epsilon, stream),
+            split,
+            batch_size=config.evaluation.batch_size,
+            device=run.device,
+            on_step=run.progress.update,
+        ),
+        write=StoredSource.record,
+        read=lambda stored: StoredSource.read(stored, split, run.device),
     )
-    return split, stored
+    return split, source

@@ -15,6 +15,8 @@ from ladder_core.attacks.pgd import pgd_last_iterate
 from ladder_core.datasets.base import Indices, Split
 from ladder_core.latents import Latents
 from ladder_core.perturb import Perturbation, concatenate
+from ladder_core.records import Record, Stored
+from ladder_core.seeding import torch_stream
 from ladder_schema.config import PgdConfig
 
 _BLOCK = 8192
@@ -34,10 +36,19 @@ class Partners:
 
 
 class ExampleSource(Protocol):
-    """Makes each batch's adversarial images."""
+    """Makes each batch's adversarial images.
 
-    def begin_block(self, positions: Indices) -> None:
-        """Prepare for batches that go through these positions of the split in order."""
+    What it draws depends on the block's number and the batch's place in it alone, so that a training that
+    goes on in the middle of a block meets the same examples.
+    """
+
+    def begin_block(self, positions: Indices, number: int) -> None:
+        """Prepare for batches that go through these positions of the split in order.
+
+        Args:
+            positions: In the split, of the whole block.
+            number: Unlike any other block's of the training.
+        """
 
     def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:
         """Return the partners of a batch that starts ``offset`` samples into the block."""
@@ -46,9 +57,9 @@ class ExampleSource(Protocol):
 class LadderSource:
     """Images generated from latents moved across a boundary; a block of latents is moved at once."""
 
-    def __init__(self, attacker: LadderAttacker, moved: Callable[[Indices], Perturbation]) -> None:
+    def __init__(self, attacker: LadderAttacker, moved: Callable[[Indices, int], Perturbation]) -> None:
         self._attacker = attacker
-        self.moved = moved
+        self._moved = moved
         self._block: Perturbation | None = None
 
     @classmethod
@@ -58,7 +69,7 @@ class LadderSource:
         latents: Latents,
         labels: Indices,
         rho: tuple[float, float],
-        stream: torch.Generator,
+        seed: int,
         device: torch.device,
     ) -> "LadderSource":
         """Draw new targets and steps each time a sample is met.
@@ -68,40 +79,24 @@ class LadderSource:
             latents: Of every sample of the split.
             labels: (N,) of every sample of the split.
             rho: Range of the relative step.
-            stream: CPU stream of targets and steps.
+            seed: Of targets and steps.
             device: Where the attacker is.
         """
 
-        def moved(positions: Indices) -> Perturbation:
-            block = torch.from_numpy(labels[positions]).to(device)
-            return attacker.perturb(latents.batch(positions, device), block, rho, stream)
+        def moved(positions: Indices, number: int) -> Perturbation:
+            stream = torch_stream(seed, "examples", number)
+            return _move(attacker, latents, labels, positions, rho, stream, device)
 
         return cls(attacker, moved)
 
     @classmethod
-    def fixed(
-        cls,
-        attacker: LadderAttacker,
-        latents: Latents,
-        labels: Indices,
-        rho: tuple[float, float],
-        stream: torch.Generator,
-        device: torch.device,
-    ) -> "LadderSource":
-        """Draw targets and steps once, as the paper does; arguments as for `fresh`.
+    def fixed(cls, attacker: LadderAttacker, moved: Perturbation, device: torch.device) -> "LadderSource":
+        """Take targets and steps that were drawn once for the whole split, as the paper does."""
+        return cls(attacker, lambda positions, _: moved[torch.from_numpy(positions)].to(device))
 
-        The set is kept as latents: small at any image size, and the frozen generator gives the same image of
-        one every time.
-        """
-        once = cls.fresh(attacker, latents, labels, rho, stream, device)
-        positions = np.arange(len(labels))
-        blocks = [positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK)]
-        whole = concatenate([once.moved(block).to("cpu") for block in blocks])
-        return cls(attacker, lambda positions: whole[torch.from_numpy(positions)].to(device))
-
-    def begin_block(self, positions: Indices) -> None:
+    def begin_block(self, positions: Indices, number: int) -> None:
         """Move the block's latents."""
-        self._block = self.moved(positions)
+        self._block = self._moved(positions, number)
 
     def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:  # noqa: ARG002
         """Return the generator's images of the batch's moved latents; the model under training has no say."""
@@ -111,33 +106,77 @@ class LadderSource:
         return Partners(self._attacker.images(batch.latents), batch.valid)
 
 
+def move_once(
+    attacker: LadderAttacker,
+    latents: Latents,
+    labels: Indices,
+    rho: tuple[float, float],
+    seed: int,
+    device: torch.device,
+) -> Perturbation:
+    """Move every sample of a split once, for `LadderSource.fixed`; arguments as for `LadderSource.fresh`.
+
+    The set is kept as latents: small at any image size, and the frozen generator gives the same image of one
+    every time.
+    """
+    stream, positions = torch_stream(seed, "examples"), np.arange(len(labels))
+    blocks = (positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK))
+    return concatenate(
+        [_move(attacker, latents, labels, block, rho, stream, device).to("cpu") for block in blocks]
+    )
+
+
+def _move(
+    attacker: LadderAttacker,
+    latents: Latents,
+    labels: Indices,
+    positions: Indices,
+    rho: tuple[float, float],
+    stream: torch.Generator,
+    device: torch.device,
+) -> Perturbation:
+    sources = torch.from_numpy(labels[positions]).to(device)
+    return attacker.perturb(latents.batch(positions, device), sources, rho, stream)
+
+
 class PgdSource:
     """PGD against the model under training (Madry et al. 2018)."""
 
-    def __init__(self, config: PgdConfig, epsilon: float, stream: torch.Generator) -> None:
-        self._config, self._epsilon, self._stream = config, epsilon, stream
+    def __init__(self, config: PgdConfig, epsilon: float, seed: int) -> None:
+        self._config, self._epsilon, self._seed = config, epsilon, seed
+        self._number = 0
 
-    def begin_block(self, positions: Indices) -> None:
+    def begin_block(self, positions: Indices, number: int) -> None:  # noqa: ARG002
         """Nothing to prepare: every batch is attacked as it comes."""
+        self._number = number
 
-    def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:  # noqa: ARG002
+    def partners(self, model: nn.Module, images: Tensor, labels: Tensor, offset: int) -> Partners:
         """Attack the batch with the model in evaluation mode, so batch statistics don't leak into it."""
         model.eval()
-        attacked = self.attack(model, images, labels)
+        stream = torch_stream(self._seed, "examples", self._number, offset)
+        attacked = attack_with_pgd(model, images, labels, self._config, self._epsilon, stream)
         model.train()
         return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
 
-    def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the last iterate of PGD against a model in evaluation mode."""
-        return pgd_last_iterate(
-            model,
-            images,
-            labels,
-            epsilon=self._epsilon,
-            steps=self._config.steps,
-            step=self._config.relative_step * self._epsilon,
-            generator=self._stream,
-        )
+
+def attack_with_pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: PgdConfig,
+    epsilon: float,
+    stream: torch.Generator,
+) -> Tensor:
+    """Return the last iterate of adversarial training's PGD against a model in evaluation mode."""
+    return pgd_last_iterate(
+        model,
+        images,
+        labels,
+        epsilon=epsilon,
+        steps=config.steps,
+        step=config.relative_step * epsilon,
+        generator=stream,
+    )
 
 
 class StoredSource:
@@ -176,7 +215,20 @@ class StoredSource:
             on_step((int(positions[-1]) + 1) / len(split))
         return cls(values, device)
 
-    def begin_block(self, positions: Indices) -> None:
+    def record(self) -> Record:
+        """Return what a checkpoint keeps."""
+        return Record({"examples": torch.from_numpy(self._values)})
+
+    @classmethod
+    def read(cls, stored: Stored, split: Split, device: torch.device) -> "StoredSource":
+        """Take the examples of a split's samples from a checkpoint, mapped from its file.
+
+        Raises:
+            RecordError: The checkpoint has no such examples.
+        """
+        return cls(stored.tensor("examples", (len(split), *split.image_shape)).numpy(), device)
+
+    def begin_block(self, positions: Indices, number: int) -> None:  # noqa: ARG002
         """Remember which samples come."""
         self._block = positions
 

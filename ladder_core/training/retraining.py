@@ -1,16 +1,20 @@
 """Retraining on pairs of clean and adversarial images: paper section 3.1.3, Eq. 6."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
+from ladder_core.datasets.base import Indices
 from ladder_core.errors import TrainingError
+from ladder_core.seeding import numpy_stream
 from ladder_core.training.examples import ExampleSource
+from ladder_core.training_state import TrainingState
 from ladder_schema.config import RetrainingConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.report import EpochLosses
@@ -20,80 +24,103 @@ from ladder_schema.report import EpochLosses
 BLOCK_SIZE = 8192
 
 
-def retrain(
-    model: Classifier,
-    split: Split,
-    source: ExampleSource,
-    config: RetrainingConfig,
-    *,
-    device: torch.device,
-    rng: np.random.Generator,
-    on_step: Callable[[float, str], None],
-) -> tuple[EpochLosses, ...]:
-    """Minimise ``alpha * J(x, y) + (1 - alpha) * J(x', y)``, J the cross-entropy (Eq. 6), in place.
+def begin_retraining(
+    model: Classifier, config: RetrainingConfig, samples: int, device: torch.device
+) -> TrainingState:
+    """Return the retraining of a model on that many samples, before its first step.
 
     Args:
-        model: Starts from the original's weights; left in evaluation mode.
-        split: The clean images.
-        source: Makes the adversarial partner of each image.
+        model: Has the original's weights, on the device.
         config: Optimiser settings.
+        samples: How many the split has.
         device: Where the model is.
-        rng: Order of the samples.
-        on_step: Called after each batch with the share done; may raise to stop.
-
-    Returns:
-        The mean clean and adversarial loss of each epoch.
-
-    Raises:
-        TrainingError: A loss is no longer a number.
     """
-    batch = min(config.batch_size, len(split))
-    block_size = batch * max(1, BLOCK_SIZE // batch)  # a batch never straddles two blocks
-    per_epoch = -(-len(split) // batch)
-    total = config.epochs * per_epoch
+    epoch_steps = -(-samples // _batch_size(config, samples))
+    steps = config.epochs * epoch_steps
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    schedule = _schedule(optimiser, config, total)
-    history: list[EpochLosses] = []
-    done = 0
+
+    def rate(step: int) -> float:
+        return (1 + math.cos(math.pi * step / steps)) / 2 if config.schedule == "cosine" else 1.0
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    return TrainingState(
+        model, optimiser, schedule, device=device, steps=steps, epoch_steps=epoch_steps, terms=2
+    )
+
+
+def retrain(
+    training: TrainingState,
+    split: Split,
+    source: ExampleSource,
+    config: RetrainingConfig,
+    *,
+    seed: int,
+    on_step: Callable[[float, str], None],
+) -> None:
+    """Minimise ``alpha * J(x, y) + (1 - alpha) * J(x', y)``, J the cross-entropy (Eq. 6), in place.
+
+    Args:
+        training: Of a model on this split; goes on from where it is, and takes the mean clean and adversarial
+            loss of each epoch. The model is left in evaluation mode.
+        split: The clean images.
+        source: Makes the adversarial partner of each image.
+        config: Optimiser settings.
+        seed: Of the order of the samples.
+        on_step: Called after each batch with the share done; may raise to stop.
+
+    Raises:
+        TrainingError: A loss is no longer a number.
+    """
+    model, device = training.module, training.device
+    epoch_steps = training.steps // config.epochs
     model.train()
-    for epoch in range(config.epochs):
-        order = rng.permutation(len(split))
-        losses = torch.zeros(2, device=device)
-        for block_start in range(0, len(order), block_size):
-            block = order[block_start : block_start + block_size]
-            source.begin_block(block)
-            for offset in range(0, len(block), batch):
-                images, labels = split.batch(block[offset : offset + batch], device)
-                partners = source.partners(model, images, labels, offset)
-                clean, adversarial = _pair_losses(model, images, partners.images, partners.valid, labels)
-                loss = config.alpha * clean + (1 - config.alpha) * adversarial
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
-                losses += torch.stack([clean.detach(), adversarial.detach()])
-                done += 1
-                on_step(done / total, f"epoch {epoch + 1}")
-        history.append(_checked(losses / per_epoch, epoch, config))
+    for epoch, offset, positions in _batches(split, source, config, seed, training.done):
+        images, labels = split.batch(positions, device)
+        partners = source.partners(model, images, labels, offset)
+        clean, adversarial = _pair_losses(model, images, partners.images, partners.valid, labels)
+        training.step(
+            config.alpha * clean + (1 - config.alpha) * adversarial, torch.stack([clean, adversarial])
+        )
+        if training.done % epoch_steps == 0:
+            training.end_epoch(_checked(training.sums / epoch_steps, epoch, config))
+        on_step(training.share, f"epoch {epoch + 1}")
     model.eval()
-    return tuple(history)
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, config: RetrainingConfig, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0, total_iters=0)
+def _batch_size(config: RetrainingConfig, samples: int) -> int:
+    return min(config.batch_size, samples)
+
+
+def _batches(
+    split: Split, source: ExampleSource, config: RetrainingConfig, seed: int, first: int
+) -> Iterator[tuple[int, int, Indices]]:
+    """Prepare each block of examples, and yield the batches from a step on.
+
+    Yields:
+        The epoch, how many samples into its block the batch starts, and the batch's positions in the split.
+    """
+    count, batch = len(split), _batch_size(config, len(split))
+    block_steps = max(1, BLOCK_SIZE // batch)  # a batch never straddles two blocks
+    epoch_steps = -(-count // batch)
+    for epoch in range(first // epoch_steps, config.epochs):
+        order = numpy_stream(seed, "retrain", epoch).permutation(count)
+        for begin in range(0, epoch_steps, block_steps):
+            skipped = max(0, first - epoch * epoch_steps - begin)
+            if skipped >= block_steps:
+                continue
+            block = order[begin * batch : (begin + block_steps) * batch]
+            source.begin_block(block, epoch * epoch_steps + begin)
+            for offset in range(skipped * batch, len(block), batch):
+                yield epoch, offset, block[offset : offset + batch]
 
 
 def _pair_losses(
-    model: Classifier, images: Tensor, partners: Tensor, valid: Tensor, labels: Tensor
+    model: nn.Module, images: Tensor, partners: Tensor, valid: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return both terms of Eq. 6 from one forward pass over the pairs."""
     logits = model(torch.cat([images, partners]))

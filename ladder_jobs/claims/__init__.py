@@ -6,9 +6,10 @@ makes names the claim's token, so a worker whose lease went to another can chang
 These functions take a session and do not commit; ``with sessions.begin() as session:`` around them does.
 """
 
+from ladder_jobs.claims.checkpoints import StoredCheckpoint, checkpoints_of, record_checkpoint
+from ladder_jobs.claims.fence import LeaseLost
 from ladder_jobs.claims.holding import (
     Answer,
-    LeaseLost,
     StoredArtifact,
     heartbeat,
     record_progress,
@@ -25,10 +26,13 @@ __all__ = [
     "Claim",
     "LeaseLost",
     "StoredArtifact",
+    "StoredCheckpoint",
     "SweepResult",
     "UploadRef",
+    "checkpoints_of",
     "claim_job",
     "heartbeat",
+    "record_checkpoint",
     "record_progress",
     "release",
     "settle_cancelled",

@@ -5,19 +5,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from ladder_jobs.claims.fence import hold
 from ladder_jobs.claims.taking import Claim
 from ladder_jobs.moves import move, record
 from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.tables import Artifact, Job
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
-
-
-class LeaseLost(Exception):  # noqa: N818 - an event to act on, not an error
-    """The job is no longer this worker's: drop the work, write nothing more."""
 
 
 class Answer(StrEnum):
@@ -59,7 +56,7 @@ def record_progress(session: Session, claim: Claim, stage: Stage, progress: floa
     Raises:
         LeaseLost: The job is no longer this worker's.
     """
-    job = _hold(session, claim)
+    job = hold(session, claim)
     if job.stage is not None and stage.precedes(job.stage):
         return
     begins = job.stage is not stage
@@ -77,7 +74,7 @@ def settle_succeeded(session: Session, claim: Claim, artifacts: Sequence[StoredA
     Raises:
         LeaseLost: The job is no longer this worker's.
     """
-    job = _hold(session, claim)
+    job = hold(session, claim)
     if job.status is not JobStatus.CANCELLING:
         session.add_all(
             Artifact(
@@ -103,7 +100,7 @@ def settle_failed(session: Session, claim: Claim, error: JobError) -> JobStatus:
     Raises:
         LeaseLost: The job is no longer this worker's.
     """
-    return _settle(session, _hold(session, claim), JobStatus.FAILED, Outcome.FAILED, error=error)
+    return _settle(session, hold(session, claim), JobStatus.FAILED, Outcome.FAILED, error=error)
 
 
 def settle_cancelled(session: Session, claim: Claim) -> None:
@@ -113,7 +110,7 @@ def settle_cancelled(session: Session, claim: Claim) -> None:
         LeaseLost: The job is no longer this worker's.
         IllegalTransitionError: Nobody asked to cancel it.
     """
-    move(session, _hold(session, claim), JobStatus.CANCELLED, outcome=Outcome.CANCELLED)
+    move(session, hold(session, claim), JobStatus.CANCELLED, outcome=Outcome.CANCELLED)
 
 
 def release(
@@ -143,7 +140,7 @@ def release(
     Raises:
         LeaseLost: The job is no longer this worker's.
     """
-    job = _hold(session, claim)
+    job = hold(session, claim)
     job.not_before = func.now() + timedelta(seconds=pause_seconds)
     if not child_died:
         return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
@@ -152,19 +149,6 @@ def release(
         return _settle(session, job, JobStatus.QUEUED, Outcome.CHILD_DIED, reason=reason)
     last_words = error or JobError(code=ErrorCode.CHILD_CRASHED, message=reason, stage=job.stage)
     return _settle(session, job, JobStatus.FAILED, Outcome.CHILD_DIED, error=last_words)
-
-
-def _hold(session: Session, claim: Claim) -> Job:
-    """Lock the claimed job's row for the rest of the transaction."""
-    job = session.scalar(
-        select(Job)
-        .where(Job.id == claim.job_id, Job.token == claim.token)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    if job is None:
-        raise LeaseLost(f"job {claim.job_id}: attempt {claim.attempt} no longer holds it")
-    return job
 
 
 def _settle(

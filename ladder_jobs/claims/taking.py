@@ -37,7 +37,17 @@ class UploadRef:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in a worker's hands."""
+    """A job in a worker's hands.
+
+    Attributes:
+        job_id: Which job.
+        attempt: Number of this attempt, from 1.
+        token: Fencing token: every write carries it.
+        config: What to do.
+        model: The uploaded model.
+        dataset: The uploaded dataset.
+        used_seconds: How long earlier attempts ran, all together.
+    """
 
     job_id: UUID
     attempt: int
@@ -45,6 +55,7 @@ class Claim:
     config: JobConfig
     model: UploadRef
     dataset: UploadRef
+    used_seconds: float
 
 
 def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -82,6 +93,7 @@ def claim_job(session: Session, *, queue: str, worker: str, lease_seconds: float
             config=config,
             model=_reference(row, "model"),
             dataset=_reference(row, "dataset"),
+            used_seconds=row.used_seconds,
         )
 
 
@@ -125,7 +137,11 @@ SELECT
     model.object_key AS model_object_key, model.bytes AS model_bytes,
     model.sha256 AS model_sha256, model.filename AS model_filename,
     dataset.object_key AS dataset_object_key, dataset.bytes AS dataset_bytes,
-    dataset.sha256 AS dataset_sha256, dataset.filename AS dataset_filename
+    dataset.sha256 AS dataset_sha256, dataset.filename AS dataset_filename,
+    (
+        SELECT coalesce(extract(epoch FROM sum(ended_at - started_at)), 0)::float
+        FROM attempts WHERE job_id = taken.id
+    ) AS used_seconds
 FROM taken
 JOIN uploads model ON model.id = taken.model_upload_id
 JOIN uploads dataset ON dataset.id = taken.dataset_upload_id

@@ -1,13 +1,18 @@
 """Results: the right bytes under the right headers, and pages that can do nothing."""
 
 import hashlib
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from posting import ARTIFACTS, assert_problem
+from sqlalchemy import func, update
 
+from api.app import create_app
 from api.jobs.downloads import prefers_html
-from ladder_schema.jobs import ArtifactName
+from ladder_jobs.retention import Retention, expire
+from ladder_jobs.tables import Job
+from ladder_schema.jobs import ArtifactName, JobStatus, JobView
 
 
 @pytest.fixture
@@ -147,3 +152,46 @@ def test_a_result_whose_object_is_gone_is_an_outage_and_no_half_answer(account, 
     for key in list(account.store.list_keys(claim_prefix)):
         account.store.delete(key)
     assert_problem(account.http.get(f"{job}/{ArtifactName.MODEL}"), 503)
+
+
+@pytest.fixture
+def keeping(elsewhere, new_account, serve):
+    """An account at an API that keeps results for a day, and where its one finished job is."""
+    account = new_account(serve(create_app(elsewhere(artifact_retention_days=1.0))))
+    path = f"/jobs/{account.new_job()}"
+    account.succeed(account.claim())
+    return account, path
+
+
+def test_a_job_tells_when_its_results_expire(keeping, account, job):
+    keeper, path = keeping
+    view = JobView.model_validate_json(keeper.http.get(path).content)
+    assert view.expires_at == view.finished_at + timedelta(days=1)
+    assert view.expired_at is None
+    kept = account.http.get(job).json()
+    assert (kept["expires_at"], kept["expired_at"]) == (None, None), "without a policy"
+    queued = keeper.http.get(f"/jobs/{keeper.new_job()}").json()
+    assert queued["expires_at"] is None
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_results_that_have_expired_are_gone_and_the_job_says_so(keeping, sessions, name, method):
+    account, path = keeping
+    with sessions.begin() as session:
+        earlier = func.now() - timedelta(days=2)
+        job_id = UUID(path.rpartition("/")[2])
+        session.execute(update(Job).where(Job.id == job_id).values(finished_at=earlier))
+        expire(session, Retention(artifacts=timedelta(days=1)), limit=100)
+    view = JobView.model_validate_json(account.http.get(path).content)
+    assert view.status is JobStatus.SUCCEEDED
+    assert view.artifacts == ()
+    assert view.expired_at is not None
+    assert view.expired_at > view.expires_at
+    answer = account.http.request(method, f"{path}/{name}")
+    assert answer.status_code == 410
+    if method == "GET":
+        detail = assert_problem(answer, 410)["detail"]
+        assert f"removed at {view.expired_at:%Y-%m-%d %H:%M} UTC" in detail
+        assert "post the job again" in detail
+    assert account.http.get(f"{path}/events").status_code == 200

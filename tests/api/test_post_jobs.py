@@ -17,7 +17,7 @@ from sqlalchemy import text
 from api.errors import Invalid
 from api.intake.config import MAX_CONFIG_BYTES, parse_config
 from ladder_jobs.wakeups import wakeups_waiting
-from ladder_schema.config import resolve_config
+from ladder_schema.config import READABLE_VERSIONS, SCHEMA_VERSION, resolve_config
 
 MODEL = ("model", ("m.pt", ZIP))
 DATASET = ("dataset", ("d.npz", ZIP))
@@ -228,6 +228,35 @@ def test_every_mistake_in_a_config_is_told_at_once(account):
     }
 
 
+@pytest.mark.parametrize("seconds", [1, 86_400.0, None])
+def test_a_job_may_ask_for_as_long_as_the_service_allows(account, seconds):
+    answer = account.post(config(json.dumps({"max_runtime": seconds})), MODEL, DATASET)
+    assert answer.status_code == 202
+    assert answer.json()["config"]["max_runtime"] == seconds
+
+
+def test_a_job_may_not_ask_for_longer_than_the_service_allows(account):
+    answer = account.post(config('{"max_runtime": 86400.5}'), MODEL, DATASET)
+    (error,) = assert_problem(answer, 422)["errors"]
+    assert (error["field"], error["value"]) == ("config.max_runtime", 86_400.5)
+    assert "more than the 86400 seconds" in error["message"]
+    assert "at most 86400" in error["remedy"]
+    assert account.uploads() == []
+
+
+@pytest.mark.parametrize("version", READABLE_VERSIONS)
+def test_a_config_of_an_earlier_version_becomes_one_of_this(account, version):
+    answer = account.post(config(json.dumps({"schema_version": version})), MODEL, DATASET)
+    assert answer.json()["config"]["schema_version"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, True, "1", 1.5])
+def test_a_config_of_another_version_is_refused(account, version):
+    answer = account.post(config(json.dumps({"schema_version": version})), MODEL, DATASET)
+    (error,) = assert_problem(answer, 422)["errors"]
+    assert error["field"] == "config.schema_version"
+
+
 def test_no_config_makes_a_long_answer(account):
     text = json.dumps({f"key{n}": n for n in range(1000)})
     answer = account.post(config(text), MODEL, DATASET)
@@ -254,7 +283,7 @@ json_values = st.recursive(
 @given(json_values.map(json.dumps).map(str.encode) | st.binary(max_size=40))
 def test_any_config_is_accepted_or_refused_in_words(text):
     try:
-        parse_config(text)
+        parse_config(text, longest_seconds=60.0)
     except Invalid as problem:
         refused = problem
     else:

@@ -240,9 +240,37 @@ def test_a_caller_that_trickles_is_given_up(elsewhere, new_account, serve):
             connection.sendall(b"x")
             with suppress(TimeoutError):
                 answer = connection.recv(4096)
+        connection.settimeout(10)
+        while not answer.endswith(b"}"):  # the body may come after the headers
+            answer += connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"bytes a second" in answer
     assert account.uploads() == []
+
+
+def test_an_upload_may_not_take_for_ever_however_well_it_goes(elsewhere, new_account, serve):
+    address = serve(create_app(elsewhere(upload_max_seconds=0.5)))
+    account = new_account(address)
+    with begun_post(address, account.token, length=9_999_999) as connection:
+        connection.sendall(part("model") + ZIP)
+        connection.settimeout(0.05)
+        answer = b""
+        while not answer:
+            connection.sendall(b"x" * 100)
+            with suppress(TimeoutError):
+                answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"It took longer than 0.5 seconds" in answer
+    assert account.uploads() == []
+
+
+def test_a_model_is_no_orphan_while_its_dataset_may_still_arrive(api_settings):
+    given = api_settings.model_dump() | {"orphan_grace_seconds": 100.0}
+    ApiSettings(**(given | {"upload_max_seconds": 50.0}))
+    with pytest.raises(
+        ValueError, match=r"upload_max_seconds \(51\) is more than half of orphan_grace_seconds"
+    ):
+        ApiSettings(**(given | {"upload_max_seconds": 51.0}))
 
 
 def test_what_follows_the_closing_boundary_is_not_waited_for(address, account):

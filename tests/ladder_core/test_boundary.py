@@ -13,9 +13,9 @@ from ladder_core.boundary import (
     Boundaries,
     choose_pairs,
     fit_boundaries,
-    pool_latents,
 )
 from ladder_core.comparison import compare_with_linear_svc, map_latents
+from ladder_core.pool import pool_latents
 from ladder_schema.config import BoundaryConfig
 
 

@@ -6,14 +6,30 @@ import torch
 from torch import nn
 
 from ladder_core.attacks import LadderAttacker
-from ladder_core.boundary import choose_pairs, fit_boundaries, pool_latents
+from ladder_core.boundary import choose_pairs, fit_boundaries
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.errors import StopRequested, TrainingError
-from ladder_core.generators import ConvGenerator, MlpGenerator, build_generator, train_generator
+from ladder_core.generators import (
+    ConvGenerator,
+    MlpGenerator,
+    begin_generator_training,
+    build_generator,
+    train_generator,
+)
 from ladder_core.generators.quality import measure_fidelity
 from ladder_core.latents import Latents, compute_latents
-from ladder_core.training import LadderSource, Partners, PgdSource, StoredSource, retrain
+from ladder_core.pool import pool_latents
+from ladder_core.seeding import numpy_stream
+from ladder_core.training import (
+    LadderSource,
+    Partners,
+    PgdSource,
+    StoredSource,
+    begin_retraining,
+    move_once,
+    retrain,
+)
 from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig
 from ladder_schema.errors import ErrorCode
 
@@ -39,10 +55,9 @@ def attacker(digits_classifier: Classifier, digits: Dataset, latents: Latents) -
     )
     torch.manual_seed(0)
     generator = build_generator("auto", latents.dimension, digits.train.image_shape)
-    train_generator(
-        generator, latents, digits.train, GeneratorConfig(steps=60),
-        device=CPU, rng=np.random.default_rng(0), on_step=lambda _: None,
-    )  # fmt: skip
+    config = GeneratorConfig(steps=60)
+    training = begin_generator_training(generator, config, CPU)
+    train_generator(training, latents, digits.train, config, seed=0, on_step=lambda _: None)
     weight, bias = digits_classifier.head_weight, digits_classifier.head_bias
     return LadderAttacker(boundaries, generator, weight.detach().clone(), bias.detach().clone(), "random")
 
@@ -50,7 +65,7 @@ def attacker(digits_classifier: Classifier, digits: Dataset, latents: Latents) -
 class Shifted:
     """A source whose examples are known: darker images, every third one not valid."""
 
-    def begin_block(self, positions: np.ndarray) -> None:
+    def begin_block(self, positions: np.ndarray, number: int) -> None:
         pass
 
     def partners(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, offset: int) -> Partners:
@@ -75,14 +90,14 @@ def test_retraining_is_equation_6(alpha: float, digits_classifier: Classifier, d
     )  # fmt: skip
     ours, plain = digits_classifier.clone(), digits_classifier.clone()
     torch.manual_seed(1)
-    retrain(ours, split, Shifted(), config, device=CPU, rng=np.random.default_rng(0), on_step=lambda *_: None)
+    training = begin_retraining(ours, config, len(split), CPU)
+    retrain(training, split, Shifted(), config, seed=0, on_step=lambda *_: None)
 
     torch.manual_seed(1)
-    rng = np.random.default_rng(0)
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.5)
     plain.train()
-    for _ in range(2):
-        for positions in np.split(rng.permutation(150), 3):
+    for epoch in range(2):
+        for positions in np.split(numpy_stream(0, "retrain", epoch).permutation(150), 3):
             images, labels = split.batch(positions)
             log_p = plain(torch.cat([images, images * 0.5])).log_softmax(dim=1)
             clean = [-log_p[i, labels[i]] for i in range(50)]
@@ -97,30 +112,28 @@ def test_retraining_is_equation_6(alpha: float, digits_classifier: Classifier, d
 
 def test_fresh_examples_change_and_fixed_ones_stay(attacker, digits, latents) -> None:
     labels = digits.train.targets()
-    arguments = (attacker, latents, labels, (0.5, 1.5))
+    arguments = (attacker, latents, labels, (0.5, 1.5), 0, CPU)
 
     def images_twice(source: LadderSource) -> list[torch.Tensor]:
         result = []
-        for _ in range(2):
-            source.begin_block(np.arange(10, 40))
+        for number in range(2):
+            source.begin_block(np.arange(10, 40), number)
             images, classes = digits.train.batch(range(10, 40))
             result.append(source.partners(nn.Identity(), images, classes, 0).images)
         return result
 
-    first, again = images_twice(LadderSource.fresh(*arguments, torch.Generator().manual_seed(0), CPU))
+    first, again = images_twice(LadderSource.fresh(*arguments))
     assert not torch.equal(first, again)
-    first, again = images_twice(LadderSource.fixed(*arguments, torch.Generator().manual_seed(0), CPU))
+    first, again = images_twice(LadderSource.fixed(attacker, move_once(*arguments), CPU))
     assert torch.equal(first, again)
 
 
 def test_partners_belong_to_their_own_images(attacker, digits, latents) -> None:
     """With next to no step, the partner of an image is its own reconstruction, wherever the batch starts."""
     labels = digits.train.targets()
-    source = LadderSource.fresh(
-        attacker, latents, labels, (1e-6, 1e-6), torch.Generator().manual_seed(0), CPU
-    )
+    source = LadderSource.fresh(attacker, latents, labels, (1e-6, 1e-6), 0, CPU)
     block = np.random.default_rng(0).permutation(len(labels))[:64]
-    source.begin_block(block)
+    source.begin_block(block, 0)
     images, classes = digits.train.batch(block[20:50])
     partners = source.partners(nn.Identity(), images, classes, 20)
     expected = attacker.images(latents.batch(block[20:50], CPU))
@@ -131,9 +144,7 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     model = digits_classifier.clone().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images, labels = digits.train.batch(range(16))
-    partners = PgdSource(PgdConfig(), 0.1, torch.Generator().manual_seed(0)).partners(
-        model, images, labels, 0
-    )
+    partners = PgdSource(PgdConfig(), 0.1, seed=0).partners(model, images, labels, 0)
     assert model.training
     assert partners.valid.all()
     assert (partners.images - images).abs().max() <= 0.1 + 1e-6
@@ -151,7 +162,7 @@ def test_stored_partners_are_what_was_made(digits, tmp_path) -> None:
         on_step=lambda _: None,
     )
     block = np.random.default_rng(0).permutation(40)
-    source.begin_block(block)
+    source.begin_block(block, 0)
     images, labels = split.batch(block[10:25])
     partners = source.partners(nn.Identity(), images, labels, 10)
     torch.testing.assert_close(partners.images, images * 0.5 + labels[:, None, None, None] / 100)
@@ -164,7 +175,7 @@ def test_every_sample_is_seen_once_an_epoch(batch_size: int, digits_classifier, 
     seen: list[int] = []
 
     class Watching(Shifted):
-        def begin_block(self, positions: np.ndarray) -> None:
+        def begin_block(self, positions: np.ndarray, number: int) -> None:
             self.block = positions
 
         def partners(self, model, images, labels, offset) -> Partners:
@@ -175,15 +186,9 @@ def test_every_sample_is_seen_once_an_epoch(batch_size: int, digits_classifier, 
             return super().partners(model, images, labels, offset)
 
     steps: list[float] = []
-    retrain(
-        digits_classifier,
-        split,
-        Watching(),
-        RetrainingConfig(batch_size=batch_size, epochs=1),
-        device=CPU,
-        rng=np.random.default_rng(0),
-        on_step=lambda done, _: steps.append(done),
-    )
+    config = RetrainingConfig(batch_size=batch_size, epochs=1)
+    training = begin_retraining(digits_classifier, config, len(split), CPU)
+    retrain(training, split, Watching(), config, seed=0, on_step=lambda done, _: steps.append(done))
     assert sorted(seen) == list(range(97))
     assert steps[-1] == 1.0
     assert len(steps) == -(-97 // batch_size)
@@ -193,16 +198,9 @@ def test_divergence_is_an_error_that_names_the_learning_rate(digits_classifier, 
     for parameter in digits_classifier.parameters():
         parameter.data *= 1e18
     config = RetrainingConfig(learning_rate=10.0)
+    training = begin_retraining(digits_classifier, config, len(digits.train), CPU)
     with pytest.raises(TrainingError, match=r"retraining\.learning_rate") as raised:
-        retrain(
-            digits_classifier,
-            digits.train,
-            Shifted(),
-            config,
-            device=CPU,
-            rng=np.random.default_rng(0),
-            on_step=lambda *_: None,
-        )
+        retrain(training, digits.train, Shifted(), config, seed=0, on_step=lambda *_: None)
     assert raised.value.code is ErrorCode.TRAINING_DIVERGED
 
 
@@ -215,12 +213,11 @@ def test_a_stop_request_ends_training_at_once(digits_classifier, digits) -> None
         if steps == 3:
             raise StopRequested
 
+    config = RetrainingConfig()
+    training = begin_retraining(digits_classifier, config, len(digits.train), CPU)
     with pytest.raises(StopRequested):
-        retrain(
-            digits_classifier, digits.train, Shifted(), RetrainingConfig(),
-            device=CPU, rng=np.random.default_rng(0), on_step=stop,
-        )  # fmt: skip
-    assert steps == 3
+        retrain(training, digits.train, Shifted(), config, seed=0, on_step=stop)
+    assert steps == training.done == 3
 
 
 @pytest.mark.parametrize(

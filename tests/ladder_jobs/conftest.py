@@ -75,6 +75,7 @@ class Jobs:
     """Jobs of this test."""
 
     sessions: sessionmaker[Session]
+    new_upload = staticmethod(new_upload)
 
     def owner(self, name: str) -> UUID:
         with self.sessions.begin() as session:

@@ -4,6 +4,7 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -26,7 +27,7 @@ from ladder_jobs.claims.choice import BEST_OF_ALL, BEST_OF_HEADS
 from ladder_jobs.repository import list_events, request_cancel
 from ladder_jobs.states import EventKind, IllegalTransitionError, Outcome
 from ladder_jobs.tables import Artifact, Attempt, Event, Job
-from ladder_schema.config import SCHEMA_VERSION
+from ladder_schema.config import READABLE_VERSIONS, SCHEMA_VERSION, resolve_config
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
 
@@ -119,10 +120,12 @@ def test_a_finished_job_no_longer_counts_against_its_owner(jobs, alice):
     assert jobs.claimed().job_id == second
 
 
-def test_a_configuration_of_another_version_is_left_alone(jobs, alice, sessions):
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, READABLE_VERSIONS[0] - 1])
+def test_a_configuration_of_another_version_is_left_alone(jobs, alice, sessions, version):
+    """A newer version's job waits for a worker that can read it; of those that cannot, none fails it."""
     job_id = jobs.queue(alice)
     with sessions.begin() as session:
-        session.execute(update(Job).values(config_version=SCHEMA_VERSION + 1))
+        session.execute(update(Job).values(config_version=version))
     assert jobs.claim() is None
     assert jobs.row(job_id).status is JobStatus.QUEUED
 
@@ -320,3 +323,35 @@ def test_a_claim_of_a_job_that_is_gone_is_lost(jobs, alice):
     claim = jobs.claimed()
     other = Claim(**{**claim.__dict__, "token": uuid4()})
     assert jobs.do(heartbeat, other, lease_seconds=1) is Answer.LOST
+
+
+def test_a_claim_tells_how_long_earlier_attempts_ran_whatever_became_of_them(jobs, alice, sessions):
+    jobs.queue(alice)
+    assert jobs.claimed().used_seconds == 0
+    for number, seconds in ((1, 20.5), (2, 40.25)):
+        with sessions.begin() as session:
+            began = func.now() - timedelta(seconds=seconds)
+            session.execute(update(Attempt).where(Attempt.number == number).values(started_at=began))
+            session.execute(update(Job).values(lease_expires_at=func.now() - timedelta(seconds=1)))
+            assert sweep(session, max_worker_losses=10).requeued == 1
+        claim = jobs.claimed()
+    assert claim.attempt == 3
+    assert claim.used_seconds == pytest.approx(60.75)
+
+
+def test_a_job_of_every_version_this_one_reads_is_claimed_and_upgraded(jobs, alice, sessions):
+    """What an API of an earlier version has queued, a worker of this one runs."""
+    assert READABLE_VERSIONS[-1] == SCHEMA_VERSION
+    for version in READABLE_VERSIONS:
+        job_id = jobs.queue(alice, seed=version, preset="quick")
+        with sessions.begin() as session:
+            stored = {**session.get_one(Job, job_id).config, "schema_version": version}
+            if version < 2:
+                del stored["max_runtime"]
+            changes = {"config": stored, "config_version": version}
+            session.execute(update(Job).where(Job.id == job_id).values(changes))
+        assert jobs.do(sweep, max_worker_losses=10).waiting == {"gpu": 1}
+        claim = jobs.claimed()
+        assert claim.job_id == job_id
+        assert claim.config == resolve_config({"seed": version, "preset": "quick"})
+        jobs.do(settle_failed, claim, ERROR)

@@ -1,18 +1,26 @@
 """The tables: the migration makes what the code believes in, and no row can lie about its state."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text, update
 from sqlalchemy.exc import IntegrityError
 
+import migrations
+from ladder_jobs.claims import Answer, Claim, heartbeat, settle_failed
 from ladder_jobs.database import connect, migrate
 from ladder_jobs.states import EVENT_OF, TRANSITIONS, IllegalTransitionError, check
 from ladder_jobs.tables import Attempt, Base, Job
-from ladder_schema.jobs import FINAL_STATUSES, JobStatus
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import FINAL_STATUSES, JobError, JobStatus
 
 
 def test_the_migrations_make_the_tables_of_the_code(database_url):
@@ -40,6 +48,17 @@ def test_processes_that_migrate_at_once_do_it_once(settings, database_url):
     engine.dispose()
 
 
+def go_back(database_url: str, revision: str) -> None:
+    """Leave the tables as an earlier version had them."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    engine.dispose()
+
+
 def test_a_migration_lets_others_pass_and_tries_again(database_url):
     """A long transaction holds the table: whoever queues behind the migration gets through meanwhile."""
     engine = connect(database_url)
@@ -47,10 +66,7 @@ def test_a_migration_lets_others_pass_and_tries_again(database_url):
         connection.execute(text("CREATE SCHEMA busy"))
     url = f"{database_url}?options=-csearch_path%3Dbusy"
     migrate(url)
-    with engine.begin() as connection:  # as a version that has only the first migration left it
-        connection.execute(text("DROP TABLE busy.deletions"))
-        connection.execute(text("DROP INDEX busy.ix_jobs_claim_of_owner"))
-        connection.execute(text("UPDATE busy.alembic_version SET version_num = '0001'"))
+    go_back(url, "0001")
     waits = text("SELECT count(*) FROM pg_locks WHERE relation = 'busy.jobs'::regclass AND NOT granted")
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as holder:
@@ -66,6 +82,40 @@ def test_a_migration_lets_others_pass_and_tries_again(database_url):
         assert connection.scalar(text("SELECT count(*) FROM busy.deletions")) == 0
         connection.execute(text("DROP SCHEMA busy CASCADE"))
     engine.dispose()
+
+
+def test_workers_go_on_while_the_tables_are_migrated(database_url, jobs, alice):
+    """Four claim and renew leases all through it: each job is claimed once, no lease lost, nobody waits."""
+    queued = {jobs.queue(alice) for _ in range(120)}
+    go_back(database_url, "0002")
+    started, migrated = threading.Barrier(5), threading.Event()
+
+    def work(worker: str) -> tuple[list[Claim], float]:
+        claims, longest = [], 0.0
+        started.wait()
+        while not migrated.is_set() or len(claims) < 30:
+            began = time.monotonic()
+            if len(claims) < 30:
+                claims.append(jobs.claimed(worker=worker))
+            answers = {jobs.do(heartbeat, claim, lease_seconds=60) for claim in claims[-3:]}
+            assert answers == {Answer.GO_ON}
+            longest = max(longest, time.monotonic() - began)
+        return claims, longest
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work, f"w{number}") for number in range(4)]
+        try:
+            started.wait()
+            migrate(database_url)
+        finally:
+            migrated.set()
+        worked = [worker.result(timeout=60) for worker in workers]
+    claims = [claim for taken, _ in worked for claim in taken]
+    assert len(claims) == 120
+    assert {claim.job_id for claim in claims} == queued
+    assert max(longest for _, longest in worked) < 5, "a third of a lease"
+    error = JobError(code=ErrorCode.INTERNAL, message="Over.", stage=None)
+    assert {jobs.do(settle_failed, claim, error) for claim in claims} == {JobStatus.FAILED}
 
 
 @pytest.mark.parametrize(

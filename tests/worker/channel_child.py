@@ -16,7 +16,18 @@ from worker.sandbox import Confinement, confine
 if __name__ == "__main__":
     channel = Channel()
     here = str(Path.cwd())
-    confine(Confinement(here, (here,), 1 << 20, max_cpu_seconds=60, own_user=False, gpu=False, strict=True))
+    confine(
+        Confinement(
+            here,
+            (here,),
+            1 << 20,
+            max_cpu_seconds=60,
+            parent=os.getppid(),
+            own_user=False,
+            gpu=False,
+            strict=True,
+        )
+    )
     channel.send(Hello())
     start = channel.receive_start()
     print("printed by Python", flush=True)

@@ -1,20 +1,30 @@
 """A child behind the real walls that attacks the machine: `climbing_child.py ATTACK TARGET CONFINEMENT`.
 
 It confines itself as the real one does, speaks the protocol, attacks, and tells what came of it: the job
-fails with the outcome as its message, unless the attack itself ends it.
+fails with the outcome as its message, unless the attack itself ends it. They are listed in
+`tests/hostile/attacks.py`.
 """
 
+import ctypes
+import fcntl
 import json
+import mmap
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 
 from worker.sandbox import Confinement, confine
 
 ATTACK, TARGET = sys.argv[1], sys.argv[2]
+MIB = 1 << 20
+TIOCSTI = 0x5412
+MAP_NORESERVE = 0x4000
+held: list[object] = []
 
 
 def say(**message: object) -> None:
@@ -25,9 +35,41 @@ def read() -> None:
     Path(TARGET).read_bytes()
 
 
+read_other = read
+
+
+def read_environment() -> None:
+    Path(f"/proc/{os.getppid()}/environ").read_bytes()
+
+
+def write() -> None:
+    Path(TARGET).write_bytes(b"mine")
+
+
+def hard_link() -> None:
+    Path("link").hardlink_to(TARGET)
+
+
+def open_up() -> None:
+    Path(TARGET).chmod(0o777)
+
+
+def leave_setuid_file() -> None:
+    Path("program").write_bytes(b"#!/bin/sh\n")
+    Path("program").chmod(0o4755)
+
+
+def leave_fifo() -> None:
+    os.mkfifo("model.pt")
+
+
 def connect() -> None:
     host, port = TARGET.split(":")
     socket.create_connection((host, int(port)))
+
+
+def connect_abstract() -> None:
+    socket.socket(socket.AF_UNIX).connect("\0/tmp/.X11-unix/X0")
 
 
 def start_program() -> None:
@@ -43,28 +85,134 @@ def signal_parent() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
 
 
+def signal_parent_by_pipe() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETOWN, os.getppid())
+    fcntl.fcntl(reader, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC)
+    os.write(writer, b"x")
+
+
+def slow_parent() -> None:
+    os.sched_setaffinity(os.getppid(), {0})
+
+
+def type_into_terminal() -> None:
+    fcntl.ioctl(0, TIOCSTI, b"\n")
+
+
+def use_inherited() -> None:
+    for number in range(1 << 10):
+        try:
+            kind = os.fstat(number).st_mode
+        except OSError:
+            continue
+        if number > 2 or not stat.S_ISFIFO(kind):
+            os.write(number, b"mine")
+            return
+    raise OSError("nothing but three pipes")
+
+
+def fill(file: int, size: int) -> None:
+    for _ in range(size // MIB):
+        os.write(file, os.urandom(MIB))
+
+
 def fill_one_file() -> None:
-    with Path("large").open("wb") as file:
-        while True:
-            file.write(bytes(1 << 20))
+    fill(os.open("large", os.O_WRONLY | os.O_CREAT), 1 << 40)
 
 
 def fill_the_disk() -> None:
-    number = 0
+    for number in count():
+        Path(f"file-{number}").write_bytes(os.urandom(MIB))
+
+
+def fill_deleted_files() -> None:
+    for _ in count():
+        file = os.open("file", os.O_WRONLY | os.O_CREAT)
+        Path("file").unlink()
+        fill(file, 50 * MIB)
+
+
+def fill_mapped_files() -> None:
+    for _ in count():
+        file = os.open("file", os.O_RDWR | os.O_CREAT)
+        fill(file, 30 * MIB)
+        # Not Python's own: that would keep a descriptor, by which the file can be seen.
+        ctypes.CDLL(None).mmap(None, mmap.PAGESIZE, mmap.PROT_READ, mmap.MAP_SHARED, file, ctypes.c_long(0))
+        Path("file").unlink()
+        os.close(file)
+
+
+def fill_closed_directory() -> None:
+    Path("closed").mkdir(mode=0o300)
+    for number in count():
+        Path(f"closed/file-{number}").write_bytes(os.urandom(MIB))
+
+
+def nest_directories() -> None:
     while True:
-        Path(f"file-{number}").write_bytes(os.urandom(1 << 20))
-        number += 1
+        try:
+            Path("d").mkdir()
+            os.chdir("d")
+        except OSError:
+            spin()
+
+
+def make_files() -> None:
+    for number in count():
+        os.close(os.open(f"file-{number}", os.O_WRONLY | os.O_CREAT))
 
 
 def hoard() -> None:
-    held = []
     while True:
-        held.append(b"\x01" * (8 << 20))
+        held.append(b"\x01" * (8 * MIB))
+
+
+def hoard_page_tables() -> None:
+    """One page of them for every 2 MiB that are read, and all of those are the kernel's one page of zeros."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    pages = mmap.mmap(-1, 1 << 40, flags=flags, prot=mmap.PROT_READ)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)
+    for place in range(0, 1 << 40, 2 * MIB):
+        pages[place]
+    spin()
+
+
+def share_memory() -> None:
+    """Pages of such a mapping stay when they are dropped from it, but then count for nobody."""
+    pages = mmap.mmap(-1, 1 << 40)
+    for place in range(0, 1 << 40, MIB):
+        pages[place : place + MIB] = bytes(MIB)
+        pages.madvise(mmap.MADV_DONTNEED, place, MIB)
+
+
+def make_memory_file() -> None:
+    fill(os.memfd_create("memory"), 1 << 40)
+
+
+def fill_shared_memory() -> None:
+    fill(os.open("/dev/shm/ladder", os.O_WRONLY | os.O_CREAT), 1 << 40)
 
 
 def start_threads() -> None:
     while True:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def lock_bytes() -> None:
+    file = os.open("file", os.O_RDWR | os.O_CREAT)
+    for place in count(0, 2):
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+
+
+def map_many() -> None:
+    """So often, under so long a name, that telling of it takes long."""
+    name = "n" * 250
+    file = os.open(name, os.O_RDWR | os.O_CREAT)
+    for _ in range(60_000):
+        ctypes.CDLL(None).mmap(None, mmap.PAGESIZE, mmap.PROT_READ, mmap.MAP_SHARED, file, ctypes.c_long(0))
+    spin()
 
 
 def spin() -> None:
@@ -73,9 +221,28 @@ def spin() -> None:
         pass
 
 
+def fall_silent() -> None:
+    signal.pause()
+
+
+def flood_the_log() -> None:
+    fill_pipe(2)
+
+
 def flood_the_pipe() -> None:
+    fill_pipe(1)
+
+
+def fill_pipe(pipe: int) -> None:
+    for _ in range(10_000_000_000 >> 16):
+        os.write(pipe, b"x" * (1 << 16))
+    spin()
+
+
+def flood_with_messages() -> None:
+    line = json.dumps({"type": "progress", "stage": "validate", "progress": 0.1}).encode() + b"\n"
     while True:
-        os.write(1, b"x" * 65_536)
+        os.write(1, line * 100)
 
 
 def nest_deeply() -> None:
@@ -83,9 +250,24 @@ def nest_deeply() -> None:
     spin()
 
 
+def say_nan() -> None:
+    say(type="progress", stage="validate", progress=float("nan"))
+    spin()
+
+
+def say_binary() -> None:
+    os.write(1, b"\xff\xfe\x00\n")
+    spin()
+
+
+def claim_success() -> None:
+    say(type="done")
+    spin()
+
+
 def main() -> None:
     confine(Confinement.from_argument(sys.argv[3]))
-    say(type="hello", version=1)
+    say(type="hello", version=2)
     sys.stdin.readline()
     say(type="progress", stage="validate", progress=0.1)
     try:

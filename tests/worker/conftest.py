@@ -27,9 +27,11 @@ from ladder_jobs.tables import Event, Job, Owner
 from ladder_schema.config import resolve_config
 from ladder_schema.jobs import JobStatus
 from worker.attempt import Tools
-from worker.identity import Identity
+from worker.bubblewrap import Bubblewrap
+from worker.cgroups import Cgroups
 from worker.runner import Runner
 from worker.settings import WorkerSettings
+from worker.users import ChildUsers
 
 SCRIPTED_CHILD = Path(__file__).with_name("scripted_child.py")
 
@@ -49,7 +51,14 @@ class Bench:
     queue: str = field(default_factory=lambda: f"test-{uuid4()}")
     shutdown: threading.Event = field(default_factory=threading.Event)
     owner_id: UUID = field(default_factory=uuid4)
-    identity: Identity | None = None
+    users: ChildUsers | None = None
+    cgroups: Cgroups | None = None
+    bubblewrap: Bubblewrap | None = None
+
+    @staticmethod
+    def script(*words: str) -> tuple[str, ...]:
+        """Command of a child that behaves like the first word; the others tell it how."""
+        return (sys.executable, "-I", str(SCRIPTED_CHILD), *words)
 
     @staticmethod
     def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -148,7 +157,9 @@ class Bench:
             sessions=self.sessions,
             store=self.store,
             shutdown=self.shutdown,
-            identity=self.identity,
+            users=self.users,
+            cgroups=self.cgroups,
+            bubblewrap=self.bubblewrap,
             device=device,
             child_command=scripted(child) if isinstance(child, str) else child,
         )
@@ -210,12 +221,18 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def bench(settings: Settings, engine: Engine, tmp_path: Path) -> Bench:
+    return bench_in(tmp_path, settings, engine)
+
+
+def bench_in(directory: Path, settings: Settings, engine: Engine) -> Bench:
+    """A bench whose workers are quick, and keep their files in a directory."""
     given = settings.model_dump() | {
-        "work_dir": tmp_path / "work",
+        "work_dir": directory / "work",
         "lease_seconds": 5.0,
         "heartbeat_seconds": 0.1,
         "sweep_seconds": 0.2,
         "stop_grace_seconds": 0.5,
+        "shutdown_grace_seconds": 0.5,
         "term_grace_seconds": 0.3,
         "retry_seconds": 0.1,
     }
@@ -237,7 +254,7 @@ def public_child(bench: Bench) -> Iterator[tuple[str, ...]]:
         for interpreter in (sys.executable, "/usr/bin/python3"):
             probe = [interpreter, "-I", "-c", "import json"]
             with suppress(OSError):
-                if subprocess.run(probe, user=65_534, group=65_534, cwd="/", check=False).returncode == 0:
+                if subprocess.run(probe, user=60_800, group=60_800, cwd="/", check=False).returncode == 0:
                     yield (interpreter, "-I", script)
                     return
         pytest.skip("no Python here that every user can run")

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HELLO = {"type": "hello", "version": 1}
+HELLO = {"type": "hello", "version": 2}
 DONE = {"type": "done"}
 
 
@@ -107,6 +108,19 @@ def sleep_until_told() -> None:
     """Work until asked to stop, then stop."""
     greet()
     progress("validate", 0.25)
+    assert hear() == {"type": "stop"}
+    say({"type": "stopped"})
+
+
+def stay_in_stage() -> None:
+    """Work for ever at the stage named by the next word; stop when asked, unless the word after is `deaf`."""
+    stage, hearing = sys.argv[2:4]
+    if hearing == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    greet()
+    progress(stage, 0.5)
+    while hearing == "deaf":
+        signal.pause()
     assert hear() == {"type": "stop"}
     say({"type": "stopped"})
 
@@ -243,6 +257,38 @@ def leave_bad_weights() -> None:
     say(DONE)
 
 
+def leave_weights_that_are_no_numbers() -> None:
+    start = greet()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    write_results(start, weights=len(header).to_bytes(8, "little") + header + b"\x00\x00\xc0\x7f")
+    say(DONE)
+
+
+def leave_fifo() -> None:
+    """Whoever opens it to read waits for a writer."""
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").unlink()
+    os.mkfifo(Path(start["work_dir"], "model.pt"))
+    say(DONE)
+
+
+def leave_hard_link() -> None:
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").rename(Path(start["work_dir"], "another"))
+    Path(start["work_dir"], "model.pt").hardlink_to(Path(start["work_dir"], "another"))
+    say(DONE)
+
+
+def leave_directory() -> None:
+    start = greet()
+    write_results(start)
+    Path(start["work_dir"], "model.pt").unlink()
+    Path(start["work_dir"], "model.pt").mkdir()
+    say(DONE)
+
+
 def linger() -> None:
     """Say the last word, and stay."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -284,6 +330,50 @@ def tell_environment() -> None:
     say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
 
 
+def look_around() -> None:
+    """Fail, with what it sees of the machine as the message."""
+    start = greet()
+    attempt = Path(start["work_dir"]).parent
+    try:
+        Path("/written").write_bytes(b"x")
+    except OSError as error:
+        root = error.strerror
+    else:
+        root = "written to"
+    seen = {
+        "uid": os.getuid(),
+        "processes": sum(entry.name.isdigit() for entry in Path("/proc").iterdir()),
+        "networks": [name for _, name in socket.if_nameindex()],
+        "passwords": Path("/etc/passwd").exists(),
+        "root": root,
+        "attempts": [entry.name for entry in attempt.parent.iterdir()],
+        "cwd": str(Path.cwd()),
+    }
+    say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
+
+
+def attack_neighbour() -> None:
+    """Reach for the files and the process of another attempt, which the model names."""
+    start = greet()
+    other = json.loads(Path(start["model"]).read_bytes())
+    inputs = Path(other["inputs"])
+    attacks: dict[str, Callable[[], object]] = {
+        "list": lambda: list(inputs.iterdir()),
+        "read": (inputs / "model").read_bytes,
+        "signal": lambda: os.kill(other["pid"], signal.SIGKILL),
+        "look into": lambda: Path(f"/proc/{other['pid']}/environ").read_bytes(),
+        "list all jobs": lambda: list(inputs.parents[2].iterdir()),
+    }
+    outcomes: dict[str, object] = {"uid": os.getuid()}
+    for name, attack in attacks.items():
+        try:
+            attack()
+            outcomes[name] = "succeeded"
+        except OSError as error:
+            outcomes[name] = type(error).__name__
+    say({"type": "failed", "code": "internal", "message": json.dumps(outcomes)})
+
+
 def succeed_when_allowed() -> None:
     """Succeed at once, except on a model that says to wait for SIGUSR1."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
@@ -307,6 +397,83 @@ def succeed_with_large_results() -> None:
 
 def succeed_at_second_attempt() -> None:
     (succeed if int(Path.cwd().parent.name) > 1 else ignore_everything)()
+
+
+def save_checkpoint(start: dict[str, Any], name: str, content: bytes) -> None:
+    directory = Path(start["work_dir"], "checkpoints")
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_bytes(content)
+    say({"type": "checkpoint", "name": name})
+
+
+def resumed(start: dict[str, Any]) -> dict[str, str]:
+    """What earlier attempts left, by name."""
+    names = ("latents", "boundary", "generator", "examples", "retrain", "evaluate")
+    directory = start.get("resume_from")
+    paths = [Path(directory, name) for name in names] if directory else []
+    return {path.name: path.read_text() for path in paths if path.exists()}
+
+
+def tell_what_was_left() -> None:
+    """Fail, with what earlier attempts left as the message."""
+    say({"type": "failed", "code": "internal", "message": json.dumps(resumed(greet()))})
+
+
+def save_and_die() -> None:
+    """Leave one more checkpoint, and die; at the third attempt tell of the earlier two."""
+    start = greet()
+    left = resumed(start)
+    progress("retrain", 0.5)
+    if len(left) == 2:
+        say({"type": "failed", "code": "internal", "message": json.dumps(left)})
+        return
+    save_checkpoint(start, ("latents", "retrain")[len(left)], b"of attempt %d" % (1 + len(left)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_when_stopped() -> None:
+    start = greet()
+    progress("retrain", 0.5)
+    save_checkpoint(start, "retrain", b"an early one")
+    assert hear() == {"type": "stop"}
+    save_checkpoint(start, "retrain", b"the latest")
+    say({"type": "stopped"})
+
+
+def save_when_told() -> None:
+    """Leave a checkpoint at each of two signals, and succeed at the third."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    start = greet()
+    progress("retrain", 0.5)
+    for share in (0.6, 0.7):
+        signal.sigwait([signal.SIGUSR1])
+        save_checkpoint(start, "retrain", b"saved at %.1f" % share)
+        progress("retrain", share)
+    signal.sigwait([signal.SIGUSR1])
+    write_results(start)
+    say(DONE)
+
+
+def save_and_succeed() -> None:
+    start = greet()
+    save_checkpoint(start, "retrain", b"of no use any more")
+    progress("retrain", 0.5)
+    write_results(start)
+    say(DONE)
+
+
+def save_a_link_to_the_model() -> None:
+    """Try to have the model's file taken away as a checkpoint, by a link in place of the directory."""
+    start = greet()
+    inputs = Path(start["model"]).parent
+    Path(start["work_dir"], "checkpoints").symlink_to(inputs)
+    Path(start["work_dir"], "link").symlink_to("/etc/passwd")
+    say({"type": "checkpoint", "name": "retrain"})
+    Path(start["work_dir"], "checkpoints").unlink()
+    Path(start["work_dir"], "checkpoints").mkdir()
+    Path(start["work_dir"], "link").rename(Path(start["work_dir"], "checkpoints", "latents"))
+    say({"type": "checkpoint", "name": "latents"})
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:

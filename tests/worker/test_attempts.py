@@ -4,18 +4,23 @@ import json
 import os
 import re
 import signal
+import time
 import zipfile
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text, update
 
+from ladder_jobs.claims import sweep
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.states import EventKind, Outcome
+from ladder_jobs.tables import Attempt as AttemptRow
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
 from worker.environment import KEPT_VARIABLES
-from worker.identity import Identity
+from worker.settings import WorkerSettings
+from worker.users import ChildUsers
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -86,7 +91,10 @@ def test_the_child_says_why_the_job_failed(bench):
         ("speak_after_the_end", "a message after the last one"),
         ("blame_the_worker", "it blames worker_lost"),
         ("leave_nothing", "model.pt is missing"),
-        ("leave_symlink", "model.pt is missing or no file"),
+        ("leave_symlink", "model.pt is no file"),
+        ("leave_fifo", "model.pt is no plain file"),
+        ("leave_hard_link", "model.pt is no plain file"),
+        ("leave_directory", "model.pt is no plain file"),
         ("leave_other_report", "report.json describes another job"),
         ("leave_report_with_nul_key", "report.json is no report (config: extra_forbidden)"),
         ("leave_report_with_huge_key", "report.json is no report (config: extra_forbidden)"),
@@ -100,6 +108,13 @@ def test_a_child_that_breaks_the_protocol_fails_the_job(bench, behaviour, compla
     assert len(bench.attempts(job.id)) == 1
     assert job.artifacts == []
     assert bench.child_pids(job.id) == []
+
+
+def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
+    job = bench.run("leave_weights_that_are_no_numbers")
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.TRAINING_DIVERGED)
+    assert "weights.safetensors has values that are not finite in w" in job.error_message
+    assert job.artifacts == []
 
 
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
@@ -148,6 +163,25 @@ def test_a_running_job_is_cancelled(bench, behaviour):
     assert not bench.is_alive(pid)
 
 
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("deaf", [False, True], ids=["listening", "deaf"])
+def test_a_job_is_cancelled_within_five_seconds_in_every_stage(bench, stage, deaf):
+    """With the settings as they come: a second until it is heard, two to comply, one more before SIGKILL."""
+    names = ("heartbeat_seconds", "stop_grace_seconds", "term_grace_seconds")
+    bench.configure(**{name: WorkerSettings.model_fields[name].default for name in names}, lease_seconds=15.0)
+    job_id = bench.submit()
+    with bench.running(bench.script("stay_in_stage", stage.value, "deaf" if deaf else "listening")):
+        bench.wait_until(lambda: bench.job(job_id).stage is stage)
+        (child,) = bench.child_pids(job_id)
+        bench.cancel(job_id)
+        began = time.monotonic()
+        bench.wait_for_status(job_id, JobStatus.CANCELLED)
+        assert time.monotonic() - began < 5
+        assert not bench.is_alive(child)
+    assert not (bench.settings.work_dir / str(job_id)).exists()
+    assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
+
+
 @pytest.mark.parametrize("behaviour", ["sleep_until_told", "ignore_everything"])
 def test_a_stopping_worker_gives_its_job_back(bench, behaviour):
     job_id = bench.submit()
@@ -191,6 +225,36 @@ def test_a_job_may_not_run_for_ever(bench):
         ErrorCode.TIME_LIMIT,
         Stage.VALIDATE,
     )
+
+
+def test_a_job_may_not_run_longer_than_it_wants_to(bench):
+    """It took most of its time in attempts that are over: this one has the rest, and so has no other."""
+    job_id = bench.submit(max_runtime=600.0)
+    bench.claim_and_vanish()
+    with bench.sessions.begin() as session:
+        earlier = func.now() - timedelta(seconds=599.5)
+        session.execute(update(AttemptRow).where(AttemptRow.job_id == job_id).values(started_at=earlier))
+        sweep(session, max_worker_losses=10)
+    bench.runner("ignore_everything").run_queued_jobs(bench.queue)
+    job = bench.job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.TIME_LIMIT)
+    assert job.error_message.startswith(
+        "The job ran longer than config.max_runtime, 600 s for all its attempts"
+    )
+    assert "Raise max_runtime, up to 86400" in job.error_message
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.FAILED]
+
+
+def test_a_job_whose_time_is_over_when_it_is_claimed_is_not_even_fetched(bench):
+    job_id = bench.submit(max_runtime=60.0)
+    bench.claim_and_vanish()
+    with bench.sessions.begin() as session:
+        earlier = func.now() - timedelta(seconds=61)
+        session.execute(update(AttemptRow).where(AttemptRow.job_id == job_id).values(started_at=earlier))
+        sweep(session, max_worker_losses=10)
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    job = bench.job(job_id)
+    assert (job.status, job.error_code, job.error_stage) == (JobStatus.FAILED, ErrorCode.TIME_LIMIT, None)
 
 
 def test_a_job_may_not_take_all_memory(bench):
@@ -291,8 +355,8 @@ def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):
 
 
 def test_as_root_the_child_is_another_user(bench, public_child):
-    bench.identity = Identity(uid=65_534, gid=65_534)
+    bench.users = ChildUsers(bench.settings.work_dir, first=60_800, count=1)
     seen = json.loads(bench.run((*public_child, "tell_environment")).error_message)
-    assert (seen["uid"], seen["groups"]) == (65_534, [])
+    assert (seen["uid"], seen["groups"]) == (60_800, [])
     assert bench.run((*public_child, "succeed")).status is JobStatus.SUCCEEDED
     assert bench.run((*public_child, "ignore_everything"), job_max_seconds=0.5).status is JobStatus.FAILED

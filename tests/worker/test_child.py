@@ -20,8 +20,8 @@ from ladder_schema.jobs import JobStatus, Stage
 from ladder_schema.protocol import FROM_CHILD, Failed, Hello, Start, Stop
 from ladder_schema.report import Report
 from worker.child import hardening
-from worker.identity import child_identity
 from worker.process import CHILD_COMMAND, ChildProcess
+from worker.users import child_users
 
 CHANNEL_CHILD = Path(__file__).with_name("channel_child.py")
 CONFIG = {
@@ -71,7 +71,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_model_is_hardened(bench, digits_model, digits_dataset, tmp_path):
     job_id = bench.submit(digits_model, digits_dataset, **CONFIG)
-    bench.identity = child_identity(bench.settings)  # of root's children, another user's
+    bench.users = child_users(bench.settings)
     bench.runner(CHILD_COMMAND).run_queued_jobs(bench.queue)
     job = bench.job(job_id)
     assert (job.status, job.error_message) == (JobStatus.SUCCEEDED, None)
@@ -156,7 +156,7 @@ def test_nothing_that_is_printed_becomes_a_message(child, tmp_path):
 def test_the_child_is_confined(child, tmp_path):
     _, failed = converse(child, tmp_path)
     assert json.loads(failed.message) == {
-        "core": [0, 0],
+        "core": [1, 1],
         "file": [1 << 20, 1 << 20],
         "open": True,
         "no_new_privs": "1",

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from worker.endings import ProtocolViolation
+from worker import formats
+from worker.endings import NotFinite, ProtocolViolation
 from worker.formats import check_archive, check_safetensors
 
 
@@ -55,6 +56,59 @@ def test_what_the_libraries_write_passes(tmp_path):
 def test_tensors_are_as_large_as_they_say_and_fill_the_file(tmp_path, header, complaint):
     with pytest.raises(ProtocolViolation, match=complaint):
         check_safetensors(write_weights(tmp_path / "weights", header))
+
+
+FLOATS = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "C64": np.dtype("<c8"),
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [*FLOATS, "BF16"])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(tmp_path, monkeypatch, dtype, value):
+    monkeypatch.setattr(formats, "_CHUNK_BYTES", 64)
+    if dtype == "BF16":
+        # The upper half of a float32.
+        data = np.linspace(-1, 1, 100, dtype="<f4")
+        data[70] = value
+        stored = (data.view("<u4") >> 16).astype("<u2").tobytes()
+    else:
+        data = np.linspace(-1, 1, 100).astype(FLOATS[dtype])
+        data[70] = value
+        stored = data.tobytes()
+    header = {
+        "before": tensor("U8", [3], [0, 3]),
+        "w": tensor(dtype, [100], [3, 3 + len(stored)]),
+    }
+    path = write_weights(tmp_path / "weights", header, b"\xff" * 3 + stored)
+    with pytest.raises(NotFinite, match="not finite in w"):
+        check_safetensors(path)
+
+
+def test_extreme_values_and_masks_are_no_fault(tmp_path):
+    floats = np.finfo(np.float32)
+    mask = np.triu(np.full((300, 300), -np.inf, np.float32), 1)
+    extremes = np.array([floats.max, floats.min, floats.tiny, floats.smallest_subnormal, -0.0], np.float32)
+    path = tmp_path / "weights"
+    save_file({"mask": mask, "extremes": extremes, "integers": np.full(9, -1, np.int32)}, path)
+    check_safetensors(path)
+    mask[0, 0] = np.nan
+    save_file({"mask": mask}, path)
+    with pytest.raises(NotFinite):
+        check_safetensors(path)
+
+
+def test_large_weights_are_read_in_little_memory(tmp_path):
+    path = tmp_path / "weights"
+    save_file({"w": np.ones(16 << 20, np.float32)}, path)
+    tracemalloc.start()
+    check_safetensors(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 << 20
 
 
 def test_a_large_header_is_not_read(tmp_path):

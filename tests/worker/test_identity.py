@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.identity import Identity, NoChildIdentityError, child_identity, start_as
+from worker.identity import Identity, start_as
+from worker.users import NoChildUsersError, child_users
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 
@@ -77,15 +78,16 @@ def test_behind_a_closed_directory_a_child_reaches_its_own_and_nothing_else(benc
 
 
 def test_root_finds_another_user_for_its_children_wherever_python_lies(bench):
-    identity = child_identity(bench.settings)
-    assert identity is not None
-    assert (identity.uid, identity.gid) == (65_534, 65_534)
+    users = child_users(bench.settings)
+    assert users is not None
+    with users.borrow() as identity:
+        assert (identity.uid, identity.gid) == (60_800, 60_800)
 
 
 def test_children_of_root_need_permission(bench, closed_home, monkeypatch):
     """A Python that no other user can read, even where it can be reached."""
     monkeypatch.setattr("worker.identity._PROBE", (str(shutil.copy("/bin/false", closed_home)),))
-    with pytest.raises(NoChildIdentityError, match="LADDER_ALLOW_ROOT_CHILDREN"):
-        child_identity(bench.settings)
+    with pytest.raises(NoChildUsersError, match="LADDER_ALLOW_ROOT_CHILDREN"):
+        child_users(bench.settings)
     bench.configure(allow_root_children=True)
-    assert child_identity(bench.settings) is None
+    assert child_users(bench.settings) is None

@@ -1,20 +1,35 @@
 """The walls around a model, each climbed at from within by a real process."""
 
+import errno
 import os
 import re
+import signal
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
-from worker import limits
-from worker.identity import child_identity
-from worker.sandbox import landlock, proof, seccomp
+from tests.hostile.attacks import ATTACKS
+from tests.worker.attacked import attempt
+from worker.sandbox import landlock, policy, proof, seccomp
 from worker.sandbox.confinement import Wall
+from worker.users import child_users
 
-CLIMBING_CHILD = Path(__file__).with_name("climbing_child.py")
+WITHOUT_CALLS = Path(__file__).with_name("without_calls.py")
+LANDLOCK = (444, 445, 446)
+Completed = subprocess.CompletedProcess[str]
+FOLLOW = """
+import sys
+from worker.sandbox import Confinement, confine
+place = "/nonexistent"
+confine(Confinement(writable=place, readable=(), max_file_bytes=1, max_cpu_seconds=9, parent=int(sys.argv[1]),
+                    own_user=False, gpu=False, strict=True))
+print("follows")
+"""
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
@@ -24,71 +39,73 @@ pytestmark = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no 
 
 
 def test_every_wall_holds(bench):
-    climbs = proof.prove(bench.settings, child_identity(bench.settings), "cpu")
+    climbs = proof.prove(bench.settings, child_users(bench.settings), "cpu")
     assert [climb for climb in climbs if not climb.held] == []
     assert {climb.wall for climb in climbs} == {None, Wall.LIMITS, Wall.LANDLOCK, Wall.SECCOMP}
     assert not (bench.settings.work_dir / "self-test").exists()
 
 
-def test_a_missing_wall_is_refused_or_named(bench, monkeypatch):
-    """Nothing here lacks landlock: the probe is told that it does."""
-    lacking = "from worker.sandbox import climbs, landlock; landlock.abi = lambda: 0; climbs.main()"
-    monkeypatch.setattr(proof, "_COMMAND", (sys.executable, "-I", "-c", lacking))
-    with pytest.raises(
-        proof.SandboxError, match=r"no landlock .* read a file outside: succeeded.*LADDER_SANDBOX"
-    ):
-        proof.prove(bench.settings, None, "cpu")
-    relaxed = bench.settings.model_copy(update={"sandbox": "best-effort"})
-    climbs = proof.prove(relaxed, None, "cpu")
-    assert {climb.wall for climb in climbs if not climb.held} == {Wall.LANDLOCK}
+def worker_without(bench, calls: tuple[int, ...], *command: str, **environment: str) -> "Completed":
+    """Run a worker's command where the kernel does not have some calls."""
+    lacking = (sys.executable, str(WITHOUT_CALLS), str(errno.ENOSYS), *map(str, calls), "--", sys.executable)
+    return subprocess.run(
+        [*lacking, "-m", "worker", *command, "--device", "cpu"],
+        env={**bench.environment(), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-ATTACKS = {
-    # attack: (target, wall, code of the job's error, what its message says)
-    "read the shadow file": ("read", "/etc/shadow", "internal", "Permission denied"),
-    "read another job's input": ("read", "{other}", "internal", "Permission denied"),
-    "connect to Postgres": ("connect", "{database}", "internal", "Operation not permitted"),
-    "start a program": ("start_program", "/bin/sh", "internal", "Operation not permitted"),
-    "fork": ("fork", "", "internal", "Operation not permitted"),
-    "signal the parent": ("signal_parent", "", "internal", "Operation not permitted"),
-    "fill one file": ("fill_one_file", "", "internal", "File too large"),
-    "fill the disk": ("fill_the_disk", "", "disk_limit", "MiB of disk"),
-    "allocate without end": ("hoard", "", "out_of_memory", "MiB of memory"),
-    "spin for ever": ("spin", "", "time_limit", "ran longer"),
-    "write to the pipe without end": ("flood_the_pipe", "", "protocol_violation", ""),
-    "nest deeply": ("nest_deeply", "", "protocol_violation", ""),
-}
+@pytest.mark.parametrize("command", ["hardening", "sandbox"])
+def test_without_landlock_a_worker_refuses_to_start(bench, command):
+    refused = worker_without(bench, LANDLOCK, command)
+    assert refused.returncode == 1
+    assert "uploaded models would not be confined: " in refused.stderr
+    assert "no landlock (this kernel has no landlock)" in refused.stderr.replace("[Errno 38] ", "")
+    assert "LADDER_SANDBOX=best-effort" in refused.stderr
+    assert not (bench.settings.work_dir / "self-test").exists()
+
+
+def test_best_effort_goes_on_without_landlock_and_says_so(bench):
+    shown = worker_without(bench, LANDLOCK, "sandbox", LADDER_SANDBOX="best-effort")
+    assert shown.returncode == 0
+    assert "| read a file outside | landlock | EACCES | succeeded |" in shown.stdout
+    assert "| open a socket | seccomp | EPERM | EPERM |" in shown.stdout
+    assert '"event": "sandbox_incomplete"' in shown.stderr
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that every user can reach: no closed directory on the way is what stops them."""
+    with tempfile.TemporaryDirectory(prefix="ladder-attacks-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_ends_the_job_and_nothing_else(bench, name):
-    attack, target, code, words = ATTACKS[name]
-    other = bench.settings.work_dir / "other" / "1" / "inputs" / "model"
-    other.parent.mkdir(parents=True)
-    other.write_bytes(b"another job's model")
-    for directory in (other, *other.parents):
-        if directory.is_relative_to(bench.settings.work_dir.parent):
-            directory.chmod(0o755)
-    host = re.search(r"@([^/]+)/", bench.settings.database_url.get_secret_value())
-    assert host
-    target = target.format(other=other, database=host[1])
-    job = bench.run(
-        (sys.executable, "-I", str(CLIMBING_CHILD), attack, target),
-        max_result_bytes=64 << 20,
-        max_disk_bytes=200 << 20,
-        max_memory_bytes=256 << 20,
-        job_max_seconds=8.0,
-    )
-    assert job.status is JobStatus.FAILED
-    assert job.error_code is ErrorCode(code)
-    assert words in job.error_message
-    assert other.read_bytes() == b"another job's model"
+def test_an_attack_is_stopped_by_its_wall_and_by_nothing_else(bench, name, open_directory):
+    bench.configure(work_dir=open_directory / "work")
+    attack = ATTACKS[name]
+    job = attempt(bench, name)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, attack.code), job.error_message
+    assert attack.words in job.error_message
+    # Nothing is left of it, and the worker does the next job.
+    assert bench.child_pids(job.id) == []
+    assert not (bench.settings.work_dir / str(job.id)).exists()
     assert bench.run("succeed").status is JobStatus.SUCCEEDED
 
 
-def test_silence_ends_a_job(bench):
-    job = bench.run("ignore_everything", job_idle_seconds=0.5)
-    assert job.error_code is ErrorCode.IDLE_LIMIT
+def test_a_child_whose_parent_died_before_it_could_follow_ends_at_once():
+    """The parent that it was told of is not the one it has: it was adopted meanwhile."""
+    adopted = subprocess.run(
+        [sys.executable, "-I", "-c", FOLLOW, str(os.getppid())], capture_output=True, text=True, check=False
+    )
+    assert (adopted.returncode, adopted.stdout) == (-signal.SIGKILL, "")
+    followed = subprocess.run(
+        [sys.executable, "-I", "-c", FOLLOW, str(os.getpid())], capture_output=True, text=True, check=False
+    )
+    assert (followed.returncode, followed.stdout) == (0, "follows\n")
 
 
 @pytest.mark.parametrize("machine", HEADERS)
@@ -103,8 +120,14 @@ def test_numbers_are_the_kernels(machine):
     assert {name: kernels.get(name) for name in ours} == dict(ours)
 
 
-def test_disk_is_measured_without_following_links(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "file").write_bytes(os.urandom(1 << 20))
-    (tmp_path / "link").symlink_to("/usr")
-    assert 1 << 20 <= limits.disk_bytes(tmp_path) < 2 << 20
+def test_the_document_names_every_exception_and_condition():
+    text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    for calls, who in policy.EXCEPTIONS.items():
+        named = ", ".join(f"`{name}`" for name in calls.split())
+        assert f"| {named} | {who} |" in text
+    conditions = {*policy.conditions(1, gpu=False), policy.NEVER_CHANGES_LIMITS}
+    section = text.partition("Conditions on their arguments")[2].partition("\n\nNot on the list")[0]
+    assert (
+        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE))))
+        == conditions
+    )

@@ -109,7 +109,7 @@ def test_a_workspace_that_cannot_be_made_keeps_no_lock(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_another_user_gets_what_it_needs_and_no_more(tmp_path):
-    with Workspace(tmp_path / "work" / "job" / "1", Identity(uid=65_534, gid=65_534)) as workspace:
+    with Workspace(tmp_path / "work" / "job" / "1", Identity(uid=60_800, gid=60_800)) as workspace:
         upload = workspace.inputs / "model"
         upload.write_bytes(b"x")
         workspace.hand_over(upload)
@@ -118,10 +118,10 @@ def test_another_user_gets_what_it_needs_and_no_more(tmp_path):
             for path in (workspace.root, workspace.inputs, workspace.output, upload)
         }
         assert modes == {
-            "1": (0, 65_534, "0o710"),
-            "inputs": (0, 65_534, "0o710"),
-            "output": (65_534, 65_534, "0o700"),
-            "model": (0, 65_534, "0o440"),
+            "1": (0, 60_800, "0o710"),
+            "inputs": (0, 60_800, "0o710"),
+            "output": (60_800, 60_800, "0o700"),
+            "model": (0, 60_800, "0o440"),
         }
         assert workspace.results.stat().st_mode & 0o777 == 0o700
-        assert workspace.results.stat().st_gid != 65_534
+        assert workspace.results.stat().st_gid != 60_800

@@ -4,7 +4,7 @@ import os
 import threading
 from typing import BinaryIO, Never
 
-from ladder_schema.protocol import MAX_LINE_BYTES, TO_CHILD, Done, Failed, Hello, Progress, Start, Stopped
+from ladder_schema.protocol import MAX_LINE_BYTES, TO_CHILD, Message, Start
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -33,7 +33,7 @@ class Channel:
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
         return message
 
-    def send(self, message: Hello | Progress | Done | Failed | Stopped) -> None:
+    def send(self, message: Message) -> None:
         """Write a message."""
         line = memoryview(message.model_dump_json().encode() + b"\n")
         try:

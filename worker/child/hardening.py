@@ -6,11 +6,12 @@ import traceback
 
 import torch
 
+from ladder_core.checkpoints import Checkpoints
 from ladder_core.errors import HardeningError, StopRequested
 from ladder_core.pipeline import run_pipeline
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
-from ladder_schema.protocol import Done, Failed, Progress, Start, Stopped
+from ladder_schema.protocol import CHECKPOINTS, Checkpoint, Done, Failed, Progress, Start, Stopped
 from worker.child.channel import Channel
 
 _MAX_DETAIL_LENGTH = 200
@@ -56,6 +57,12 @@ def harden(start: Start, channel: Channel) -> Done | Failed | Stopped:
             start.config,
             device=_device(start.device),
             on_progress=progress,
+            checkpoints=Checkpoints(
+                directory=start.work_dir / CHECKPOINTS,
+                resume_from=start.resume_from,
+                every_seconds=start.checkpoint_seconds,
+                on_saved=lambda name: channel.send(Checkpoint(name=name)),
+            ),
         )
     except StopRequested:
         return Stopped()

@@ -1,10 +1,12 @@
 """`python -I -m worker.sandbox.climbs CONFINEMENT OUTSIDE`: tries to climb every wall from within.
 
 It confines itself exactly as the process that holds a model does, then attempts what the walls are there to
-stop, and prints what came of it as JSON. `worker.sandbox.proof` starts it and judges.
+stop, and prints what came of it as a line of JSON. `worker.sandbox.proof` starts it and judges. Until its
+standard input ends, it holds a file that it has deleted, for its parent to find.
 """
 
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -29,6 +31,7 @@ _AARCH64 = {
     "process_vm_readv": 270, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425, "clone3": 435,
 }  # fmt: skip
 _NUMBERS = {"x86_64": _X86_64, "aarch64": _AARCH64}
+_HIDDEN_BYTES = 1 << 16
 _PTRACE_ATTACH, _CLONE_NEWUSER = 16, 0x1000_0000
 
 
@@ -38,9 +41,13 @@ def main() -> None:
     missing = confine(confinement)
     climbs = {**_ordinary(confinement, outside), **_raw(_NUMBERS.get(os.uname().machine, {}))}
     outcomes = {name: _attempt(climb) for name, climb in climbs.items()}
-    json.dump(
-        {"missing": {str(wall): reason for wall, reason in missing.items()}, "outcomes": outcomes}, sys.stdout
-    )
+    with (Path(confinement.writable) / "hidden").open("wb") as hidden:
+        hidden.write(bytes(_HIDDEN_BYTES))
+        hidden.flush()
+        Path(hidden.name).unlink()
+        walls = {str(wall): reason for wall, reason in missing.items()}
+        print(json.dumps({"missing": walls, "outcomes": outcomes}), flush=True)  # noqa: T201 - its whole purpose
+        sys.stdin.read()
 
 
 def _attempt(climb: Callable[[], object]) -> str:
@@ -61,17 +68,24 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "list a directory outside": lambda: list(outside.iterdir()),
         "write a file outside": lambda: (outside / "new").write_bytes(b"new"),
         "empty a file outside": lambda: os.truncate(outside / "file", 0),
+        "empty a file outside by reading it": lambda: os.open(outside / "file", os.O_RDONLY | os.O_TRUNC),
         "remove a file outside": (outside / "file").unlink,
+        "change a file's mode": lambda: (own / "file").chmod(0o4777),
+        "change a file's times": lambda: os.utime(own / "file"),
         "link to a file outside": lambda: (own / "link").symlink_to(outside / "file"),
         "read its parent's environment": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
         "write a file that is too large": lambda: _grow(own / "large", confinement.max_file_bytes + 1),
         "open too many files": lambda: _open_many(own / "file"),
-        "leave a core dump": lambda: resource.setrlimit(resource.RLIMIT_CORE, (1, 1)),
+        "change a limit": lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
         "open a socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
         "open a pair of sockets": socket.socketpair,
         "start a process": _fork,
         "start a program": lambda: os.execv("/bin/true", ["true"]),  # noqa: S606
         "signal its parent": lambda: os.kill(os.getppid(), 0),
+        "have its parent signalled": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()),
+        "lock bytes of a file": lambda: _lock_bytes(own / "file"),
+        "slow its parent down": lambda: os.sched_setaffinity(os.getppid(), {0}),
+        **({} if confinement.gpu else {"share anonymous memory": lambda: mmap.mmap(-1, 4096)}),
         "become root": lambda: os.setuid(0),
         "start a session of its own": os.setsid,
     }
@@ -110,6 +124,11 @@ def _open_many(path: Path) -> None:
     finally:
         for file in files:
             os.close(file)
+
+
+def _lock_bytes(path: Path) -> None:
+    with path.open("wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1)
 
 
 def _fork() -> None:

@@ -23,7 +23,7 @@ from worker.sandbox import landlock, seccomp
 from worker.sandbox.kernel import prctl, syscall
 from worker.sandbox.landlock import Right
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
@@ -33,13 +33,14 @@ _MAX_PROCESSES = 4_096
 _OUR_PACKAGES = ("ladder_core", "ladder_schema", "worker")
 _SYSTEM = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime",
-    "/dev/urandom", "/dev/random", "/dev/zero",
+    "/dev/urandom", "/dev/random",
     # How many cores, nodes and pages there are: OpenMP, oneDNN and the allocators size themselves by these.
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/kernel",
     "/sys/devices/system", "/sys/kernel/mm/transparent_hugepage", "/sys/fs/cgroup",
 )  # fmt: skip
 # Never seen to work on a GPU yet.
 _GPU_READS = (
+    "/dev/zero",
     "/proc/driver/nvidia",
     "/proc/devices",
     "/sys/bus/pci",
@@ -70,8 +71,8 @@ class Confinement:
         readable: Where its inputs lie.
         max_file_bytes: Largest file it may write.
         max_cpu_seconds: CPU time after which the kernel ends it, should its parent not.
-        own_user: Whether it runs as the children's user, not the worker's. The kernel counts processes by
-            user: the limit on them is shared by all of that user's.
+        parent: The process whose end must be its own.
+        own_user: Whether it is a user of its own, not the worker's: the kernel counts processes by user.
         gpu: Whether it needs the devices of a GPU.
         strict: Whether a wall that this kernel does not have is an error.
     """
@@ -80,6 +81,7 @@ class Confinement:
     readable: tuple[str, ...]
     max_file_bytes: int
     max_cpu_seconds: int
+    parent: int
     own_user: bool
     gpu: bool
     strict: bool
@@ -111,7 +113,7 @@ def confine(confinement: Confinement) -> dict[Wall, str]:
         Wall.LIMITS: lambda: _limit(confinement),
         Wall.CAPABILITIES: _drop_capabilities,
         Wall.NO_NEW_PRIVILEGES: lambda: void(prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)),
-        Wall.PARENT_DEATH: _follow_parent,
+        Wall.PARENT_DEATH: lambda: _follow_parent(confinement.parent),
         Wall.LANDLOCK: lambda: landlock.restrict(granted(confinement)),
         Wall.SECCOMP: lambda: seccomp.restrict(gpu=confinement.gpu),
     }
@@ -157,7 +159,8 @@ def _packages() -> list[Path]:
 
 
 def _limit(confinement: Confinement) -> None:
-    _set_limit(resource.RLIMIT_CORE, 0)
+    # 1 and not 0: a kernel that hands core dumps to a program does so unless the limit is 1 (core(5)).
+    _set_limit(resource.RLIMIT_CORE, 1)
     _set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     _set_limit(resource.RLIMIT_FSIZE, confinement.max_file_bytes)
     _set_limit(resource.RLIMIT_CPU, confinement.max_cpu_seconds)
@@ -182,8 +185,10 @@ def _drop_capabilities() -> None:
     syscall("capset", number, header, nothing)
 
 
-def _follow_parent() -> None:
-    # A change of user would clear this; the user was changed before this program was started.
+def _follow_parent(parent: int) -> None:
+    # A change of user would clear this; the user was changed before this program was started. What the kernel
+    # follows is the thread that started us: the worker's, which stays for as long as the worker does.
     prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Nobody of the same user may look into this process' memory.
-    prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
+    if os.getppid() != parent:
+        # It died before the line above, so no signal will come.
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -17,7 +17,7 @@ from worker.sandbox.kernel import prctl
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_OR_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _JUMP_EQUAL, _JUMP_GREATER_OR_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6], little endian on both.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32_BIT = 0x4000_0000
@@ -37,6 +37,17 @@ ARCHITECTURES = {
 }
 
 _Instruction = tuple[int, int, int, int]
+
+
+# Both halves of the third argument: a pointer.
+_READS_LIMITS: tuple[_Instruction, ...] = (
+    (_LOAD, 0, 0, _ARGUMENTS + 16),
+    (_JUMP_EQUAL, 0, 3, 0),
+    (_LOAD, 0, 0, _ARGUMENTS + 20),
+    (_JUMP_EQUAL, 0, 1, 0),
+    (_RETURN, 0, 0, _ALLOW),
+    (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+)
 
 
 class _Program(ctypes.Structure):
@@ -81,12 +92,13 @@ def assemble(architecture: Architecture, pid: int, *, gpu: bool) -> list[_Instru
     ]
     conditions = policy.conditions(pid, gpu=gpu)
     for name in policy.allowed(gpu=gpu):
-        if name in numbers and name not in conditions:
+        if name in numbers and name not in {*conditions, policy.NEVER_CHANGES_LIMITS}:
             lines += [(_JUMP_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, _ALLOW)]
     for name, condition in conditions.items():
         if name in numbers:
             block = _conditional(condition)
             lines += [(_JUMP_EQUAL, 0, len(block), numbers[name]), *block]
+    lines += [(_JUMP_EQUAL, 0, len(_READS_LIMITS), numbers[policy.NEVER_CHANGES_LIMITS]), *_READS_LIMITS]
     if "clone3" in numbers:
         # Its flags lie in memory, where a filter cannot look; libc falls back on clone.
         lines += [(_JUMP_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
@@ -94,12 +106,12 @@ def assemble(architecture: Architecture, pid: int, *, gpu: bool) -> list[_Instru
 
 
 def _conditional(condition: "policy.Condition") -> Sequence[_Instruction]:
-    """Allow where the low half of an argument is one of the values, or has one of the bits."""
-    jump = _JUMP_ANY_BIT if condition.any_bit else _JUMP_EQUAL
+    """Allow where the condition holds."""
     values = condition.values
     return [
         (_LOAD, 0, 0, _ARGUMENTS + 8 * condition.argument),
-        *((jump, len(values) - place, 0, value) for place, value in enumerate(values)),
+        (_AND, 0, 0, condition.mask),
+        *((_JUMP_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]

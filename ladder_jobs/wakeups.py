@@ -18,9 +18,6 @@ log = structlog.get_logger(__name__)
 WORK_TASK = "ladder.work"
 """Claim jobs of the queue named by the one argument until none is left."""
 
-# A wake-up nobody took by then is stale: whatever it told of was claimed, or housekeeping will tell again.
-_EXPIRES_SECONDS = 60.0
-
 
 def task_queue(queue: str) -> str:
     """The broker's name for the queue of jobs called ``queue``, e.g. ``gpu``."""
@@ -56,9 +53,9 @@ def send_wakeup(app: Celery, queue: str) -> bool:
     """
     try:
         with _translated(app):
-            app.send_task(
-                WORK_TASK, args=(queue,), queue=task_queue(queue), expires=_EXPIRES_SECONDS, retry=False
-            )
+            # It never expires: Celery would ask the taker's clock, and a fast one would have every wake-up
+            # thrown away. One that comes too late finds nothing to claim, and costs nothing.
+            app.send_task(WORK_TASK, args=(queue,), queue=task_queue(queue), retry=False)
     except OperationalError as error:
         log.warning("wake-up not sent", queue=queue, error=str(error))
         return False

@@ -140,6 +140,13 @@ def ignore_everything() -> None:
         signal.pause()
 
 
+def say_nothing() -> None:
+    """Not even that it is there."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        signal.pause()
+
+
 def die() -> None:
     greet()
     progress("latents", 0.3)
@@ -422,6 +429,16 @@ def tell_much() -> None:
     sys.stderr.flush()
     signal.sigwait([signal.SIGUSR1])
     write_results(start)
+    say(DONE)
+
+
+def succeed_with_large_results() -> None:
+    """As when allowed, with a model that takes a while to store."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    start = greet()
+    progress("validate", 0.25)
+    signal.sigwait([signal.SIGUSR1])
+    write_results(start, model=zipped({"model/data.pkl": os.urandom(20 << 20)}))
     say(DONE)
 
 

@@ -1,0 +1,1 @@
+"""Jobs over HTTP while everything that runs is killed in turn: see ``python -m benchmarks.chaos``."""

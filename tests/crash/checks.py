@@ -1,0 +1,58 @@
+"""What must be true after every crash, read from rows, objects and processes."""
+
+from pathlib import Path
+from uuid import UUID
+
+import torch
+
+from ladder_jobs.objects import attempt_key, job_prefix
+from ladder_jobs.states import EventKind, Outcome
+from ladder_schema.jobs import ArtifactName, JobStatus
+from tests.worker.conftest import Bench
+from worker.workspace import remove_abandoned
+
+
+def assert_published_once(bench: Bench, job_id: UUID, directory: Path) -> dict[ArtifactName, Path]:
+    """One attempt succeeded, its results are the ones that are published, and nothing else is left.
+
+    Args:
+        bench: Where the job ran.
+        job_id: Which.
+        directory: Takes the results.
+
+    Returns:
+        Where the results are now.
+    """
+    job = bench.job(job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    attempts = bench.attempts(job_id)
+    assert [a.number for a in attempts if a.outcome is Outcome.SUCCEEDED] == [job.attempt]
+    assert all(attempt.outcome is not None for attempt in attempts)
+    assert [e.kind for e in bench.events(job_id)].count(EventKind.SUCCEEDED) == 1
+    assert {artifact.name for artifact in job.artifacts} == set(ArtifactName)
+    files = {}
+    for artifact in job.artifacts:
+        assert artifact.object_key.startswith(f"jobs/{job_id}/attempts/{job.attempt}/")
+        files[artifact.name] = directory / f"{job_id}-{artifact.name}"
+        stored = bench.store.get_to_file(artifact.object_key, files[artifact.name])
+        assert (stored.bytes, stored.sha256) == (artifact.bytes, artifact.sha256)
+    assert_nothing_is_left(bench, job_id)
+    return files
+
+
+def assert_nothing_is_left(bench: Bench, job_id: UUID) -> None:
+    """No process, no file and no object of the job but what is published."""
+    bench.wait_until(lambda: not bench.child_pids(job_id), seconds=5)
+    remove_abandoned(bench.settings.work_dir)
+    assert not (bench.settings.work_dir / str(job_id)).exists()
+    published = {artifact.object_key for artifact in bench.job(job_id).artifacts}
+    left = set(bench.store.list_keys(job_prefix(job_id))) - published
+    lost = [attempt.number for attempt in bench.attempts(job_id) if attempt.outcome is Outcome.WORKER_LOST]
+    assert all(key.startswith(tuple(attempt_key(job_id, number, "") for number in lost)) for key in left)
+    assert all(map(bench.store.exists, published))
+
+
+def assert_hardened(model: Path) -> None:
+    """The published model is a classifier of digits."""
+    hardened = torch.jit.load(str(model))
+    assert hardened(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

@@ -1,0 +1,87 @@
+"""The broker and the database, killed while jobs wait and run."""
+
+import os
+import signal
+
+import pytest
+import redis
+
+from ladder_jobs.states import Outcome
+from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
+from ladder_schema.jobs import JobStatus
+from tests.crash.checks import assert_published_once
+
+
+@pytest.fixture
+def app(bench):
+    return celery_app(bench.settings)
+
+
+def kill(servers, name):
+    """SIGKILL a server with all its processes; it is not started again before the test says so."""
+    os.killpg(servers.process(name).pid, signal.SIGKILL)
+    servers.stop(name)
+
+
+def let_child_finish(bench, job_id):
+    (child,) = bench.child_pids(job_id)
+    os.kill(child, signal.SIGUSR1)
+
+
+def test_the_broker_is_killed_while_jobs_wait_and_run(bench, app, fleet, servers, tmp_path):
+    """It keeps nothing on its disk, so all its messages are gone when it is back."""
+    fleet.housekeeper()
+    fleet.worker("succeed_when_allowed")
+    running, waiting = bench.submit(model=b"wait"), bench.submit()
+    bench.wait_for_stage(running)
+    bench.wait_until(lambda: wakeups_waiting(app, bench.queue))
+    kill(servers, "valkey")
+    posted = bench.submit()
+    assert not send_wakeup(app, bench.queue)
+    let_child_finish(bench, running)
+    for job_id in (running, waiting, posted):
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+    late = bench.submit()
+    servers.start("valkey")
+    bench.wait_for_status(late, JobStatus.SUCCEEDED)
+    for job_id in (running, waiting, posted, late):
+        assert_published_once(bench, job_id, tmp_path)
+        assert len(bench.attempts(job_id)) == 1
+
+
+def test_the_broker_is_emptied_while_jobs_wait_and_run(bench, app, fleet, settings, tmp_path):
+    """The wake-up of the job that waits is thrown away while no worker is free to take it."""
+    fleet.housekeeper()
+    worker = fleet.worker("succeed_when_allowed")
+    running, waiting = bench.submit(model=b"wait"), bench.submit()
+    bench.wait_for_stage(running)
+    bench.wait_until(lambda: wakeups_waiting(app, bench.queue))
+    with redis.Redis.from_url(settings.broker_url.get_secret_value()) as broker:
+        broker.flushall()
+    fleet.worker("succeed")
+    bench.wait_for_status(waiting, JobStatus.SUCCEEDED)
+    assert bench.job(running).status is JobStatus.RUNNING
+    let_child_finish(bench, running)
+    bench.wait_for_status(running, JobStatus.SUCCEEDED)
+    assert worker.poll() is None
+    for job_id in (running, waiting):
+        assert_published_once(bench, job_id, tmp_path)
+        assert len(bench.attempts(job_id)) == 1
+
+
+def test_postgres_is_killed_while_jobs_wait_and_run(bench, fleet, servers, tmp_path):
+    """A child even ends meanwhile: its results are stored, and published by the same attempt afterwards."""
+    sweeper = fleet.housekeeper()
+    worker = fleet.worker("succeed_when_allowed")
+    running, waiting = bench.submit(model=b"wait"), bench.submit()
+    bench.wait_for_stage(running)
+    prefix = f"jobs/{running}/"
+    kill(servers, "postgres")
+    let_child_finish(bench, running)
+    bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == 5)
+    servers.start("postgres")
+    for job_id in (running, waiting):
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+        assert_published_once(bench, job_id, tmp_path)
+        assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.SUCCEEDED]
+    assert (sweeper.poll(), worker.poll()) == (None, None)

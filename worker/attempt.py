@@ -1,52 +1,35 @@
 """One attempt at one job: inputs, child, results, settlement."""
 
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from ladder_jobs import claims, joblogs, tracing
-from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact, UploadRef
-from ladder_jobs.objects import ObjectStore, StoredObject, StoreError, attempt_key
+from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact
+from ladder_jobs.objects import StoredObject, StoreError, attempt_key
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobError, JobStatus
-from ladder_schema.protocol import Start
-from worker.bubblewrap import Bubblewrap
-from worker.cgroups import Cgroup, Cgroups
-from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
 from worker.endings import (
     Cause,
     Died,
     Dropped,
-    Ending,
     Finished,
-    InputLost,
     Interrupted,
-    OutOfTime,
     ProtocolViolation,
     Refused,
 )
 from worker.joblog import Growth, store_log
 from worker.lease import Lease
-from worker.limits import group_limit
-from worker.process import ChildProcess
 from worker.results import Result, collect
-from worker.runtime import Runtime
-from worker.sandbox import Confinement
-from worker.sandbox.proof import needs_gpu
-from worker.settings import WorkerSettings
-from worker.supervisor import Supervisor
-from worker.transfer import Check, download, store_file
-from worker.users import ChildUsers, borrowed
+from worker.tools import Tools
+from worker.transfer import store_file
+from worker.users import borrowed
+from worker.work import Work
 from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -54,21 +37,6 @@ log = structlog.get_logger(__name__)
 DATABASE_OUTAGE = (OperationalError, InterfaceError, PoolTimeoutError)
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What every attempt of a worker uses."""
-
-    settings: WorkerSettings
-    sessions: sessionmaker[Session]
-    store: ObjectStore
-    shutdown: threading.Event
-    users: ChildUsers | None
-    cgroups: Cgroups | None
-    bubblewrap: Bubblewrap | None
-    device: str
-    child_command: Sequence[str]
 
 
 class Attempt:
@@ -82,7 +50,6 @@ class Attempt:
         self._tools = tools
         self._claim = claim
         self._settings = tools.settings
-        self._runtime = Runtime.of(claim, self._settings)
         self._lease = Lease(tools.sessions, claim, self._settings)
         self.outcome: Outcome | None = None
         self._log: StoredObject | None = None
@@ -102,10 +69,10 @@ class Attempt:
             self._lease as lease,
             borrowed(self._tools.users) as identity,
             Workspace(root, identity) as workspace,
-            self._cgroup() as cgroup,
         ):
             lease.carry(Growth(self._claim, workspace.log))
-            ending = self._reach_end(workspace, lease, cgroup)
+            kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
+            ending = Work(self._tools, self._claim, workspace, lease).do(kept)
             self._log = store_log(self._tools.store, self._claim, workspace.log, lease)
             try:
                 match ending:
@@ -127,98 +94,6 @@ class Attempt:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
         self.outcome = Outcome.FAILED
-
-    def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
-        if self._tools.cgroups is None:
-            return nullcontext()
-        name = f"{self._claim.job_id}-{self._claim.attempt}"
-        return self._tools.cgroups.group(name, group_limit(self._settings))
-
-    def _reach_end(self, workspace: Workspace, lease: Lease, cgroup: Cgroup | None) -> Ending:
-        try:
-            with tracing.span("fetch"):
-                self._fetch(self._claim.model, workspace, "model", lease)
-                self._fetch(self._claim.dataset, workspace, "dataset", lease)
-                kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
-                resume_from = fetch_checkpoints(self._tools.store, kept, workspace, self._check(lease))
-        except InputLost as loss:
-            return Refused(loss.as_job_error())
-        except Interrupted as interruption:
-            return Dropped(interruption.cause)
-        except OutOfTime:
-            return Refused(self._runtime.as_job_error(None))
-        settings = self._settings
-        with CheckpointKeeper(
-            self._tools.sessions,
-            self._tools.store,
-            self._claim,
-            workspace,
-            check=lease.check,
-            max_bytes=settings.max_result_bytes,
-        ) as keeper:
-            child = self._start_child(workspace, cgroup)
-            log.info("child_started", pid=child.pid)
-            supervisor = Supervisor(
-                child,
-                lease,
-                self._tools.shutdown,
-                settings,
-                self._runtime,
-                workspace.output,
-                on_checkpoint=keeper.note,
-            )
-            ending = supervisor.run(self._order(workspace, resume_from))
-            keeper.close(wanted=_goes_on(ending))
-        return ending
-
-    def _order(self, workspace: Workspace, resume_from: Path | None) -> Start:
-        return Start(
-            model=workspace.inputs / "model",
-            dataset=workspace.inputs / "dataset",
-            work_dir=workspace.output,
-            device=self._tools.device,
-            config=self._claim.config,
-            resume_from=resume_from,
-            checkpoint_seconds=self._settings.checkpoint_seconds,
-        )
-
-    def _start_child(self, workspace: Workspace, cgroup: Cgroup | None) -> ChildProcess:
-        confinement = Confinement(
-            writable=str(workspace.output.resolve()),
-            readable=(str(workspace.inputs.resolve()),),
-            max_file_bytes=self._settings.max_result_bytes,
-            max_cpu_seconds=int(self._settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
-            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
-            own_user=workspace.identity is not None,
-            gpu=needs_gpu(self._tools.device),
-            strict=self._settings.sandbox == "strict",
-        )
-        return ChildProcess(
-            [*self._tools.child_command, confinement.to_argument()],
-            work_dir=workspace.output,
-            log=workspace.log,
-            max_log_bytes=self._settings.max_log_bytes,
-            identity=workspace.identity,
-            cgroup=cgroup,
-            outer_wall=self._tools.bubblewrap,
-        )
-
-    def _fetch(self, upload: UploadRef, workspace: Workspace, name: str, lease: Lease) -> None:
-        path = workspace.inputs / name
-        download(self._tools.store, upload, path, self._check(lease))
-        workspace.hand_over(path)
-
-    def _check(self, lease: Lease) -> Check:
-        """What breaks off a transfer that nobody waits for any more."""
-
-        def check() -> None:
-            lease.check()
-            if self._tools.shutdown.is_set():
-                raise Interrupted(Cause.SHUTDOWN)
-            if self._runtime.is_over:
-                raise OutOfTime
-
-        return check
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -314,8 +189,3 @@ class Attempt:
                 self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
-
-
-def _goes_on(ending: Ending) -> bool:
-    """Whether another attempt follows."""
-    return isinstance(ending, Died) or ending == Dropped(Cause.SHUTDOWN)

@@ -13,8 +13,9 @@ from ladder_jobs.states import Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError
 from worker import metrics
-from worker.attempt import DATABASE_OUTAGE, Attempt, Tools
+from worker.attempt import DATABASE_OUTAGE, Attempt
 from worker.endings import OtherVersion
+from worker.tools import Tools
 from worker.traces import attempt_span
 
 log = structlog.get_logger(__name__)

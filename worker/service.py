@@ -15,7 +15,6 @@ from ladder_jobs.objects import ObjectStore
 from ladder_jobs.tracing import configure_tracing
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker import metrics
-from worker.attempt import Tools
 from worker.bubblewrap import find_bubblewrap
 from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
 from worker.devices import choose_device
@@ -24,6 +23,7 @@ from worker.process import CHILD_COMMAND
 from worker.runner import Runner
 from worker.sandbox.proof import needs_gpu, prove
 from worker.settings import WorkerSettings
+from worker.tools import Tools
 from worker.users import child_users
 from worker.workspace import remove_abandoned
 

@@ -26,11 +26,11 @@ from ladder_jobs.tables import Attempt as AttemptRow
 from ladder_jobs.tables import Event, Job, Owner
 from ladder_schema.config import resolve_config
 from ladder_schema.jobs import JobStatus
-from worker.attempt import Tools
 from worker.bubblewrap import Bubblewrap
 from worker.cgroups import Cgroups
 from worker.runner import Runner
 from worker.settings import WorkerSettings
+from worker.tools import Tools
 from worker.users import ChildUsers
 
 SCRIPTED_CHILD = Path(__file__).with_name("scripted_child.py")

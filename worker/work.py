@@ -1,0 +1,147 @@
+"""The work of an attempt: its inputs, its child, and how that ended. Nothing is settled here."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import structlog
+
+from ladder_jobs import tracing
+from ladder_jobs.claims import Claim, StoredCheckpoint, UploadRef
+from ladder_schema.protocol import CheckpointName, Start
+from worker.bubblewrap import Bubblewrap
+from worker.cgroups import Cgroup
+from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
+from worker.endings import Cause, Died, Dropped, Ending, InputLost, Interrupted, OutOfTime, Refused
+from worker.lease import Lease
+from worker.limits import group_limit
+from worker.process import ChildProcess
+from worker.runtime import Runtime
+from worker.sandbox import Confinement
+from worker.sandbox.proof import needs_gpu
+from worker.supervisor import Supervisor
+from worker.tools import Tools
+from worker.transfer import download
+from worker.workspace import Workspace
+
+log = structlog.get_logger(__name__)
+
+
+class Work:
+    """One claim's work, in a workspace, while the lease is held; its time runs from when this is made."""
+
+    def __init__(self, tools: Tools, claim: Claim, workspace: Workspace, lease: Lease) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._workspace = workspace
+        self._lease = lease
+        self._runtime = Runtime.of(claim, tools.settings)
+
+    def do(self, kept: Mapping[CheckpointName, StoredCheckpoint]) -> Ending:
+        """Fetch the inputs, start a child on them, and stay with it until it is gone.
+
+        Args:
+            kept: What earlier attempts left to go on from.
+
+        Raises:
+            OSError: The disk failed.
+            OtherVersion: The child is of another version than this worker.
+            ladder_jobs.objects.StoreError: The object store failed.
+        """
+        try:
+            with tracing.span("fetch"):
+                self._fetch(self._claim.model, "model")
+                self._fetch(self._claim.dataset, "dataset")
+                resume_from = fetch_checkpoints(self._tools.store, kept, self._workspace, self._check)
+        except InputLost as loss:
+            return Refused(loss.as_job_error())
+        except Interrupted as interruption:
+            return Dropped(interruption.cause)
+        except OutOfTime:
+            return Refused(self._runtime.as_job_error(None))
+        with self._keeper() as keeper, self._cgroup() as cgroup:
+            ending = self._supervise(cgroup, keeper, resume_from)
+            keeper.close(wanted=_goes_on(ending))
+        return ending
+
+    def _fetch(self, upload: UploadRef, name: str) -> None:
+        path = self._workspace.inputs / name
+        download(self._tools.store, upload, path, self._check)
+        self._workspace.hand_over(path)
+
+    def _check(self) -> None:
+        """Break off a transfer that nobody waits for any more."""
+        self._lease.check()
+        if self._tools.shutdown.is_set():
+            raise Interrupted(Cause.SHUTDOWN)
+        if self._runtime.is_over:
+            raise OutOfTime
+
+    def _keeper(self) -> CheckpointKeeper:
+        return CheckpointKeeper(
+            self._tools.sessions,
+            self._tools.store,
+            self._claim,
+            self._workspace,
+            check=self._lease.check,
+            max_bytes=self._tools.settings.max_result_bytes,
+        )
+
+    def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
+        if self._tools.cgroups is None:
+            return nullcontext()
+        name = f"{self._claim.job_id}-{self._claim.attempt}"
+        return self._tools.cgroups.group(name, group_limit(self._tools.settings))
+
+    def _supervise(self, cgroup: Cgroup | None, keeper: CheckpointKeeper, resume_from: Path | None) -> Ending:
+        child = self._start_child(cgroup)
+        log.info("child_started", pid=child.pid)
+        supervisor = Supervisor(
+            child,
+            self._lease,
+            self._tools.shutdown,
+            self._tools.settings,
+            self._runtime,
+            self._workspace.output,
+            on_checkpoint=keeper.note,
+        )
+        return supervisor.run(self._order(resume_from))
+
+    def _order(self, resume_from: Path | None) -> Start:
+        return Start(
+            model=self._workspace.inputs / "model",
+            dataset=self._workspace.inputs / "dataset",
+            work_dir=self._workspace.output,
+            device=self._tools.device,
+            config=self._claim.config,
+            resume_from=resume_from,
+            checkpoint_seconds=self._tools.settings.checkpoint_seconds,
+        )
+
+    def _start_child(self, cgroup: Cgroup | None) -> ChildProcess:
+        settings, workspace = self._tools.settings, self._workspace
+        confinement = Confinement(
+            writable=str(workspace.output.resolve()),
+            readable=(str(workspace.inputs.resolve()),),
+            max_file_bytes=settings.max_result_bytes,
+            max_cpu_seconds=int(settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
+            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
+            own_user=workspace.identity is not None,
+            gpu=needs_gpu(self._tools.device),
+            strict=settings.sandbox == "strict",
+        )
+        return ChildProcess(
+            [*self._tools.child_command, confinement.to_argument()],
+            work_dir=workspace.output,
+            log=workspace.log,
+            max_log_bytes=settings.max_log_bytes,
+            identity=workspace.identity,
+            cgroup=cgroup,
+            outer_wall=self._tools.bubblewrap,
+        )
+
+
+def _goes_on(ending: Ending) -> bool:
+    """Whether another attempt follows."""
+    return isinstance(ending, Died) or ending == Dropped(Cause.SHUTDOWN)

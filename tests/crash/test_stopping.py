@@ -32,16 +32,16 @@ def without_times(path):
 def test_a_stopped_training_is_resumed_and_ends_as_if_it_had_not_been(bench, fleet, digits, tmp_path):
     fleet.housekeeper()
     bench.configure(shutdown_grace_seconds=15.0)
-    first = fleet.worker()
+    workers = [fleet.worker(), fleet.worker()]
     whole = digits.submit(**LONG_TRAINING)
     bench.wait_for_status(whole, JobStatus.SUCCEEDED)
     stopped = digits.submit(**LONG_TRAINING)
     wait_for_middle(bench, stopped, 1, Stage.RETRAIN)
-    fleet.worker()
-    first.send_signal(signal.SIGTERM)
+    holder = next(worker for worker in workers if worker.pid == fleet.worker_of(stopped))
+    holder.send_signal(signal.SIGTERM)
     bench.wait_until(lambda: bench.job(stopped).attempt == 2)
     assert checkpoints(bench, stopped)[CheckpointName.RETRAIN] == 1
-    assert first.wait(timeout=20) == 0
+    assert holder.wait(timeout=20) == 0
     bench.wait_for_status(stopped, JobStatus.SUCCEEDED)
     released, succeeded = bench.attempts(stopped)
     assert (released.outcome, succeeded.outcome) == (Outcome.RELEASED, Outcome.SUCCEEDED)

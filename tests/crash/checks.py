@@ -43,6 +43,11 @@ def assert_published_once(bench: Bench, job_id: UUID, directory: Path) -> dict[A
     return files
 
 
+def outcomes(bench: Bench, job_id: UUID) -> list[Outcome | None]:
+    """How each attempt ended."""
+    return [attempt.outcome for attempt in bench.attempts(job_id)]
+
+
 def assert_nothing_is_left(bench: Bench, job_id: UUID) -> None:
     """No process, no file, and after collection no object of the job but what is published."""
     bench.wait_until(lambda: not bench.child_pids(job_id), seconds=5)

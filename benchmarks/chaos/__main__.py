@@ -21,7 +21,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 
 from benchmarks.chaos.load import Result, Users
-from benchmarks.chaos.marks import Marks, Row, judge, read_rows, unreferenced
+from benchmarks.chaos.marks import Marks, Row, judge, orphans_after_collection, read_rows
 from benchmarks.chaos.targets import Chaos, Kill
 from ladder_jobs.database import connect, session_factory
 from ladder_jobs.logs import configure_logging
@@ -82,9 +82,10 @@ def run(directory: Path, files: Path, options: argparse.Namespace) -> tuple[str,
             spread(chaos, results, seconds, random.Random(options.seed + 1))
             wait(results)
         took = time.monotonic() - started
-        with session_factory(connect(stack.settings.database_url.get_secret_value()))() as session:
+        sessions = session_factory(connect(stack.settings.database_url.get_secret_value()))
+        with sessions() as session:
             rows = read_rows(session)
-            orphans = unreferenced(session, ObjectStore(stack.settings))
+        orphans = orphans_after_collection(sessions, ObjectStore(stack.settings))
     marks = judge(results, rows, orphans)
     missed = marks.missed(options.jobs)
     return "\n".join(_report(options, took, chaos, results, rows, marks, missed)), missed

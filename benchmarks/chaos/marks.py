@@ -4,16 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.chaos.load import Result
+from ladder_jobs.deletions import delete_objects
 from ladder_jobs.objects import ObjectStore
+from ladder_jobs.orphans import collect_orphans, tables_naming_objects
 from ladder_jobs.states import Outcome
-from ladder_jobs.tables import Attempt, Job, Upload
+from ladder_jobs.tables import Attempt, Job
 from ladder_schema.jobs import ArtifactName, JobStatus
+
+_EVERYTHING = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,15 @@ def judge(results: Sequence[Future[Result]], rows: Sequence[Row], orphans: Seque
     )
 
 
-def unreferenced(session: Session, store: ObjectStore) -> list[str]:
-    """Keys of objects that no row names."""
-    named = set(session.scalars(select(Upload.object_key)))
-    for job in session.scalars(select(Job).options(selectinload(Job.artifacts))):
-        named |= {artifact.object_key for artifact in job.artifacts}
+def orphans_after_collection(sessions: sessionmaker[Session], store: ObjectStore) -> list[str]:
+    """Keys of objects that no row names, once housekeeping's own means have been used, without its grace."""
+    with sessions.begin() as session:
+        delete_objects(session, store, limit=_EVERYTHING)
+    collect_orphans(sessions, store, grace=timedelta(0))
+    named: set[str] = set()
+    with sessions() as session:
+        for table in tables_naming_objects():
+            named |= set(session.scalars(select(table.c.object_key)))
     return [key for prefix in ("uploads/", "jobs/") for key in store.list_keys(prefix) if key not in named]
 
 

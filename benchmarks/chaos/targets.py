@@ -112,8 +112,10 @@ class Chaos:
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, ValueError):
                 job, attempt, *_ = (entry / "cwd").readlink().relative_to(work_dir).parts
-                if attempt.isdigit() and job != "self-test":
-                    found[int(entry.name)] = job
+                pid = int(entry.name)
+                # The leader of its group: where bubblewrap stands around the child, all of it dies together.
+                if attempt.isdigit() and job != "self-test" and os.getpgid(pid) == pid:
+                    found[pid] = job
         return found
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -65,9 +66,14 @@ class Fleet:
         worker = self.worker_of(job_id)
         os.kill(worker, signal.SIGSTOP)  # neither end is to see the other's
         if with_child:
-            for child in self._bench.child_pids(job_id):
-                os.killpg(child, signal.SIGKILL)
+            for process in self._bench.child_pids(job_id):
+                with suppress(ProcessLookupError):  # one that dies with another
+                    os.kill(process, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
+
+    def let_child_finish(self, job_id: UUID, attempt: int | None = None) -> None:
+        """Allow the scripted child of an attempt, by default the latest, to end that waits for leave."""
+        os.kill(self._bench.child_pid(job_id, attempt), signal.SIGUSR1)
 
     def close(self) -> None:
         """Kill what still runs, and show what all of them said."""

@@ -8,7 +8,7 @@ import pytest
 
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus
-from tests.crash.checks import assert_published_once
+from tests.crash.checks import assert_published_once, outcomes
 
 # S3 takes no request that was signed more than 15 minutes before or after.
 MINUTES = (-12, 12)
@@ -50,9 +50,7 @@ def test_a_worker_whose_clock_is_hours_off_hands_its_job_on(bench, fleet, minute
     fleet.housekeeper()
     worker = fleet.worker("succeed", environment=skewed(minutes))
     job_id = bench.submit()
-    bench.wait_until(
-        lambda: [attempt.outcome for attempt in bench.attempts(job_id)][:1] == [Outcome.RELEASED]
-    )
+    bench.wait_until(lambda: outcomes(bench, job_id)[:1] == [Outcome.RELEASED])
     fleet.worker("succeed")
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_skewed(fleet, worker, minutes)
@@ -77,4 +75,4 @@ def test_a_sweeper_whose_clock_is_hours_off_ends_the_leases_that_have_expired(
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_skewed(fleet, sweeper, minutes)
     assert_published_once(bench, job_id, tmp_path)
-    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
+    assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]

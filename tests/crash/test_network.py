@@ -1,8 +1,6 @@
 """Workers that are cut off or stand still for longer than their lease, and then come back."""
 
-import os
 import signal
-from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -11,7 +9,7 @@ from ladder_jobs.objects import attempt_key
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus
 from tests.crash.cable import Cable
-from tests.crash.checks import assert_published_once
+from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.locks import held_publication, wait_for_waiting
 
 
@@ -31,13 +29,6 @@ def far_worker(fleet, bench, cable, behaviour):
     return fleet.worker(behaviour, database_url=bench_url)
 
 
-def let_child_finish(bench, job_id, attempt):
-    """Allow the child of an attempt that waits for it to end."""
-    output = bench.settings.attempt_dir(job_id, attempt) / "output"
-    (child,) = [pid for pid in bench.child_pids(job_id) if Path(f"/proc/{pid}/cwd").readlink() == output]
-    os.kill(child, signal.SIGUSR1)
-
-
 def stored(bench, job_id, attempt):
     return list(bench.store.list_keys(attempt_key(job_id, attempt, "")))
 
@@ -48,17 +39,13 @@ def wait_for_takeover(bench, job_id):
     bench.wait_for_stage(job_id)
 
 
-def outcomes(bench, job_id):
-    return [attempt.outcome for attempt in bench.attempts(job_id)]
-
-
 def test_the_child_of_a_worker_that_was_cut_off_is_killed_when_it_hears_so(bench, fleet, cable, tmp_path):
     bench.configure(lease_seconds=2.0)
     fleet.housekeeper()
     far_worker(fleet, bench, cable, "ignore_everything")
     job_id = bench.submit()
     bench.wait_for_stage(job_id)
-    (child,) = bench.child_pids(job_id)
+    child = bench.child_pid(job_id)
     cable.cut()
     fleet.worker("succeed")
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -79,12 +66,12 @@ def test_what_a_worker_publishes_after_a_cut_is_refused(bench, fleet, cable, tmp
     cable.cut()
     fleet.worker("succeed_when_allowed")
     wait_for_takeover(bench, job_id)
-    let_child_finish(bench, job_id, 1)
+    fleet.let_child_finish(job_id, 1)
     bench.wait_until(lambda: len(stored(bench, job_id, 1)) == 5)
     cable.mend()
     bench.wait_until(lambda: not stored(bench, job_id, 1))
     assert bench.job(job_id).status is JobStatus.RUNNING
-    let_child_finish(bench, job_id, 2)
+    fleet.let_child_finish(job_id, 2)
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_published_once(bench, job_id, tmp_path)
     assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
@@ -97,7 +84,7 @@ def test_a_publication_whose_answer_is_lost_stays(bench, fleet, cable, tmp_path)
     job_id = bench.submit(model=b"wait")
     bench.wait_for_stage(job_id)
     with held_publication(bench, job_id):
-        let_child_finish(bench, job_id, 1)
+        fleet.let_child_finish(job_id, 1)
         wait_for_waiting(bench, kind="advisory")
         cable.cut()
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -117,17 +104,17 @@ def test_a_stalled_worker_comes_back_too_late(bench, fleet, tmp_path, first_ends
     job_id = bench.submit(model=b"wait")
     bench.wait_for_stage(job_id)
     worker.send_signal(signal.SIGSTOP)
-    let_child_finish(bench, job_id, 1)
+    fleet.let_child_finish(job_id, 1)
     bench.wait_for_results(job_id)
     fleet.worker("succeed_when_allowed")
     wait_for_takeover(bench, job_id)
     if first_ends == "before":
-        let_child_finish(bench, job_id, 2)
+        fleet.let_child_finish(job_id, 2)
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     worker.send_signal(signal.SIGCONT)
     bench.wait_until(lambda: "lease_lost" in fleet.log(worker))
     if first_ends == "after":
-        let_child_finish(bench, job_id, 2)
+        fleet.let_child_finish(job_id, 2)
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_published_once(bench, job_id, tmp_path)
     assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]

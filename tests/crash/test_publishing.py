@@ -9,7 +9,7 @@ from ladder_jobs.objects import job_prefix
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus
 from tests.crash.cable import Cable
-from tests.crash.checks import assert_published_once
+from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.locks import held_job, held_publication, wait_for_waiting
 
 
@@ -29,17 +29,8 @@ def start_job(bench, fleet, behaviour="succeed_when_allowed", **settings):
     return job_id
 
 
-def let_child_finish(bench, job_id):
-    (child,) = bench.child_pids(job_id)
-    os.kill(child, signal.SIGUSR1)
-
-
 def stored(bench, job_id):
     return list(bench.store.list_keys(job_prefix(job_id)))
-
-
-def outcomes(bench, job_id):
-    return [attempt.outcome for attempt in bench.attempts(job_id)]
 
 
 def test_a_worker_killed_before_its_commit_has_published_nothing(bench, fleet, tmp_path):
@@ -47,7 +38,7 @@ def test_a_worker_killed_before_its_commit_has_published_nothing(bench, fleet, t
     bench.configure(lease_seconds=2.0)
     job_id = start_job(bench, fleet)
     with held_job(bench, job_id):
-        let_child_finish(bench, job_id)
+        fleet.let_child_finish(job_id)
         bench.wait_until(lambda: len(stored(bench, job_id)) == 5)
         fleet.kill_worker(job_id, with_child=True)
     fleet.worker("succeed")
@@ -59,7 +50,7 @@ def test_a_worker_killed_before_its_commit_has_published_nothing(bench, fleet, t
 def test_a_worker_killed_while_its_commit_happens_has_published(bench, fleet, tmp_path):
     job_id = start_job(bench, fleet)
     with held_publication(bench, job_id):
-        let_child_finish(bench, job_id)
+        fleet.let_child_finish(job_id)
         wait_for_waiting(bench, kind="advisory")
         fleet.kill_worker(job_id, with_child=True)
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -71,7 +62,7 @@ def test_a_worker_killed_while_it_stores_results_is_replaced(bench, fleet, cable
     bench.configure(lease_seconds=2.0)
     job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=cable.address)
     cable.cut_after(1 << 20)
-    let_child_finish(bench, job_id)
+    fleet.let_child_finish(job_id)
     assert cable.cut_reached.wait(60)
     fleet.kill_worker(job_id, with_child=True)
     fleet.worker("succeed")
@@ -84,7 +75,7 @@ def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, serve
     """It stays away until the worker has given the job up, and the next attempt finds it again."""
     job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=cable.address)
     cable.cut_after(1 << 20)
-    let_child_finish(bench, job_id)
+    fleet.let_child_finish(job_id)
     assert cable.cut_reached.wait(60)
     os.killpg(servers.process("seaweedfs").pid, signal.SIGKILL)
     servers.stop("seaweedfs")
@@ -92,7 +83,7 @@ def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, serve
     bench.wait_until(lambda: Outcome.RELEASED in outcomes(bench, job_id))
     servers.start("seaweedfs")
     bench.wait_until(lambda: bench.job(job_id).stage is not None)
-    let_child_finish(bench, job_id)
+    fleet.let_child_finish(job_id)
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_published_once(bench, job_id, tmp_path)
 
@@ -101,7 +92,7 @@ def test_the_object_store_is_killed_while_results_are_published(bench, fleet, se
     """Everything was stored before: the commit needs no store, and what was stored is still there."""
     job_id = start_job(bench, fleet)
     with held_publication(bench, job_id):
-        let_child_finish(bench, job_id)
+        fleet.let_child_finish(job_id)
         wait_for_waiting(bench, kind="advisory")
         os.killpg(servers.process("seaweedfs").pid, signal.SIGKILL)
         servers.stop("seaweedfs")

@@ -3,7 +3,7 @@
 from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from ladder_schema.jobs import JobStatus
-from tests.crash.checks import assert_published_once
+from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.locks import held, wait_for_waiting
 
 
@@ -56,7 +56,7 @@ def test_a_sweeper_killed_in_mid_sweep_has_swept_nothing(bench, fleet, tmp_path)
     assert_published_once(bench, job_id, tmp_path)
     assert bench.job(job_id).worker_losses == 1
     assert [event.kind for event in bench.events(job_id)].count(EventKind.REQUEUED) == 1
-    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
+    assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
 
 
 def test_a_job_goes_on_without_a_sweeper_and_its_loss_is_mended_by_the_next(bench, fleet, tmp_path):
@@ -71,4 +71,4 @@ def test_a_job_goes_on_without_a_sweeper_and_its_loss_is_mended_by_the_next(benc
     fleet.housekeeper()
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_published_once(bench, job_id, tmp_path)
-    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
+    assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]

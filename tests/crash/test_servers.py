@@ -9,7 +9,7 @@ import redis
 from ladder_jobs.states import Outcome
 from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from ladder_schema.jobs import JobStatus
-from tests.crash.checks import assert_published_once
+from tests.crash.checks import assert_published_once, outcomes
 
 
 @pytest.fixture
@@ -23,11 +23,6 @@ def kill(servers, name):
     servers.stop(name)
 
 
-def let_child_finish(bench, job_id):
-    (child,) = bench.child_pids(job_id)
-    os.kill(child, signal.SIGUSR1)
-
-
 def test_the_broker_is_killed_while_jobs_wait_and_run(bench, app, fleet, servers, tmp_path):
     """It keeps nothing on its disk, so all its messages are gone when it is back."""
     fleet.housekeeper()
@@ -38,7 +33,7 @@ def test_the_broker_is_killed_while_jobs_wait_and_run(bench, app, fleet, servers
     kill(servers, "valkey")
     posted = bench.submit()
     assert not send_wakeup(app, bench.queue)
-    let_child_finish(bench, running)
+    fleet.let_child_finish(running)
     for job_id in (running, waiting, posted):
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     late = bench.submit()
@@ -61,7 +56,7 @@ def test_the_broker_is_emptied_while_jobs_wait_and_run(bench, app, fleet, settin
     fleet.worker("succeed")
     bench.wait_for_status(waiting, JobStatus.SUCCEEDED)
     assert bench.job(running).status is JobStatus.RUNNING
-    let_child_finish(bench, running)
+    fleet.let_child_finish(running)
     bench.wait_for_status(running, JobStatus.SUCCEEDED)
     assert worker.poll() is None
     for job_id in (running, waiting):
@@ -77,11 +72,11 @@ def test_postgres_is_killed_while_jobs_wait_and_run(bench, fleet, servers, tmp_p
     bench.wait_for_stage(running)
     prefix = f"jobs/{running}/"
     kill(servers, "postgres")
-    let_child_finish(bench, running)
+    fleet.let_child_finish(running)
     bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == 5)
     servers.start("postgres")
     for job_id in (running, waiting):
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
         assert_published_once(bench, job_id, tmp_path)
-        assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.SUCCEEDED]
+        assert outcomes(bench, job_id) == [Outcome.SUCCEEDED]
     assert (sweeper.poll(), worker.poll()) == (None, None)

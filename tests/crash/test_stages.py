@@ -7,7 +7,7 @@ import pytest
 
 from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
-from tests.crash.checks import assert_hardened, assert_published_once
+from tests.crash.checks import assert_hardened, assert_published_once, outcomes
 
 STAGE_SECONDS = 120.0
 
@@ -47,15 +47,14 @@ def test_a_job_survives_the_loss_of_its_worker_at_every_stage(bench, fleet, digi
     job_id = digits.submit()
     for attempt, stage in enumerate(Stage, start=1):
         wait_for_stage(bench, job_id, attempt, stage)
-        (child,) = bench.child_pids(job_id)
+        child = bench.child_pid(job_id)
         fleet.kill_worker(job_id, with_child=attempt % 2 == 0)
         bench.wait_until(lambda child=child: not bench.is_alive(child), seconds=5)
         fleet.worker()  # in place of the one that was killed, as whoever runs the service would have it
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     files = assert_published_once(bench, job_id, tmp_path)
     assert_hardened(files[ArtifactName.MODEL])
-    outcomes = [attempt.outcome for attempt in bench.attempts(job_id)]
-    assert outcomes == [Outcome.WORKER_LOST] * len(Stage) + [Outcome.SUCCEEDED]
+    assert outcomes(bench, job_id) == [Outcome.WORKER_LOST] * len(Stage) + [Outcome.SUCCEEDED]
 
 
 @pytest.mark.timeout(600)
@@ -68,10 +67,9 @@ def test_a_job_survives_the_death_of_its_child_mid_stage(bench, fleet, digits, t
     job_id = digits.submit()
     for attempt, stage in enumerate(stages, start=1):
         wait_for_middle(bench, job_id, attempt, stage)
-        (child,) = bench.child_pids(job_id)
+        child = bench.child_pid(job_id)
         os.kill(child, signal.SIGKILL)
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     files = assert_published_once(bench, job_id, tmp_path)
     assert_hardened(files[ArtifactName.MODEL])
-    outcomes = [attempt.outcome for attempt in bench.attempts(job_id)]
-    assert outcomes == [Outcome.CHILD_DIED] * len(stages) + [Outcome.SUCCEEDED]
+    assert outcomes(bench, job_id) == [Outcome.CHILD_DIED] * len(stages) + [Outcome.SUCCEEDED]

@@ -12,6 +12,7 @@ from ladder_jobs.keys import authenticate, create_key
 from ladder_jobs.repository import list_jobs
 from ladder_local.directory import free_port
 from tests.crash.cable import Cable
+from tests.crash.checks import collect_garbage
 
 
 @pytest.fixture
@@ -43,6 +44,8 @@ def assert_one_whole_job(bench, owner_id, job_id):
         (job,) = list_jobs(session, owner_id, after=None, limit=10)
         assert job.id == job_id
         uploads = (job.model_upload, job.dataset_upload)
+    collect_garbage(bench)
+    assert set(bench.store.list_keys(f"uploads/{owner_id}/")) == {upload.object_key for upload in uploads}
     for upload in uploads:
         path = bench.settings.work_dir / str(upload.id)
         path.parent.mkdir(parents=True, exist_ok=True)

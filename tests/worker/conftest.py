@@ -41,6 +41,22 @@ def scripted(behaviour: str) -> tuple[str, ...]:
     return (sys.executable, "-I", str(SCRIPTED_CHILD), behaviour)
 
 
+def is_within(pid: int, directory: Path) -> bool:
+    """Whether a process works in a directory or below."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(directory)
+    except OSError:
+        return False
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that started another; None where that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 @dataclass
 class Bench:
     """One queue of jobs that no other test uses."""
@@ -208,6 +224,14 @@ class Bench:
             except OSError:
                 continue
         return pids
+
+    def child_pid(self, job_id: UUID, attempt: int | None = None) -> int:
+        """The process that holds the model: where bubblewrap stands around it, the innermost of several."""
+        root = self.settings.work_dir / str(job_id) / str(attempt or self.job(job_id).attempt)
+        pids = [pid for pid in self.child_pids(job_id) if is_within(pid, root)]
+        parents = {parent_of(pid) for pid in pids}
+        (innermost,) = [pid for pid in pids if pid not in parents]
+        return innermost
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_one_sweep_wakes_a_worker_for_each_job(bench, app, start_worker):
     for job_id in jobs:  # neither ends before it is allowed to, so both run at once
         bench.wait_for_stage(job_id)
     for job_id in jobs:
-        (child,) = bench.child_pids(job_id)
+        child = bench.child_pid(job_id)
         os.kill(child, signal.SIGUSR1)
     for job_id in jobs:
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -102,7 +102,7 @@ def test_a_killed_worker_is_replaced_by_another(bench, app, start_worker):
     job_id = bench.submit()
     send_wakeup(app, bench.queue)
     bench.wait_for_stage(job_id)
-    (child,) = bench.child_pids(job_id)
+    child = bench.child_pid(job_id)
 
     worker.kill()
     bench.wait_until(lambda: not bench.is_alive(child), seconds=5)
@@ -142,7 +142,7 @@ def test_a_lost_broker_stops_neither_jobs_nor_workers_nor_sweeps(bench, app, ser
     bench.claim_and_vanish()
     tidy(bench.sessions, app, bench.settings)
     assert bench.job(lost).status is JobStatus.QUEUED
-    (child,) = bench.child_pids(first)
+    child = bench.child_pid(first)
     os.kill(child, signal.SIGUSR1)
     bench.wait_for_status(first, JobStatus.SUCCEEDED)
     bench.wait_for_status(lost, JobStatus.SUCCEEDED)

@@ -143,7 +143,7 @@ _PROTOCOL = {
         ErrorCode.PROTOCOL_VIOLATION,
     ),
     "claim_success": Attack(
-        "say it is done and leave nothing", Wall.PROTOCOL, "missing or no file", ErrorCode.PROTOCOL_VIOLATION
+        "say it is done and leave nothing", Wall.PROTOCOL, "model.pt is missing", ErrorCode.PROTOCOL_VIOLATION
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What CI says when it has no MNIST, and which one it takes when it has."""
+"""What CI says when it has no data, and which it takes when it has."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def run_ci(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     copy = root / "checkout" / ".ci" / "run"
     copy.parent.mkdir(parents=True)
     shutil.copy(SCRIPT, copy)
-    inherited = {name: value for name, value in os.environ.items() if name != "LADDER_TEST_MNIST"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LADDER_TEST_")}
     return subprocess.run(
         [copy],
         check=False,
@@ -42,6 +42,7 @@ def test_the_shared_file_is_taken_unless_another_is_named(tmp_path: Path) -> Non
     shared = tmp_path / "shared" / "data" / "mnist.npz"
     shared.parent.mkdir(parents=True)
     shared.touch()
+    shared.with_name("cifar10.zip").touch()
     answer = run_ci(tmp_path)
     assert answer.stdout.splitlines() == [f"lint {shared}", f"test {shared}"]
     assert answer.returncode == 0

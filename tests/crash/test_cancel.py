@@ -8,7 +8,7 @@ import pytest
 
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus, Stage
-from tests.crash.checks import assert_nothing_is_left
+from tests.crash.checks import assert_nothing_is_left, outcomes
 from tests.crash.test_stages import wait_for_stage
 from tests.crash.test_takeover import use_default_times
 

@@ -20,6 +20,7 @@ from ladder_core.harm.allowed import ALLOWED_EXPORT_TARGETS, is_allowed
 from ladder_core.harm.containers import check_open_archive
 from ladder_core.harm.entries import ArchiveListing
 from ladder_core.harm.limits import MODEL, MODEL_LIMITS, shown
+from ladder_core.harm.names import is_argument, is_literal, unsafe_name
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TENSOR_GLOBALS, check_pickle
 from ladder_core.harm.symbols import check_guard, check_symbolic
 
@@ -112,6 +113,8 @@ class _Document:
             root = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             MODEL.unreadable(f"{shown(self._name)} is no JSON ({type(error).__name__})")
+        if (name := unsafe_name(root)) is not None:
+            self._refuse(f"has the name {shown(name)}, which could become code: rename it")
         pickled: set[str] = set()
         for node in _objects(root):
             self._object(node)
@@ -134,7 +137,7 @@ class _Document:
                 self._refuse(f"has the guard {shown(str(guard))}, which is no comparison of sizes")
         for key in ("in_spec", "out_spec"):
             if isinstance(node.get(key), str) and node[key]:
-                self._tree(node[key])
+                self._tree(node[key], are_arguments=key == "in_spec")
 
     def _target(self, target: str) -> None:
         match = _OPERATOR.fullmatch(target)
@@ -145,14 +148,18 @@ class _Document:
             return
         self._refuse(f"calls {shown(target)}, an operator that is not on the list")
 
-    def _tree(self, spec: str) -> None:
+    def _tree(self, spec: str, *, are_arguments: bool) -> None:
         """Check how arguments and results are packed: in plain containers, whose context imports nothing."""
+        is_key = is_argument if are_arguments else is_literal
         try:
             root = json.loads(spec)
             for node in _objects(root):
                 context = json.loads(node.get("context") or "null")
                 if node.get("type") not in _TREES or any(True for _ in _objects(context)):
                     self._refuse(f"packs arguments or results in a {shown(str(node.get('type')))}")
+                for key in context if isinstance(context, list) else ():
+                    if not is_key(key):
+                        self._refuse(f"has the name {shown(str(key))}, which could become code: rename it")
         except (ValueError, TypeError, RecursionError):
             self._refuse("has a damaged description of its arguments")
 

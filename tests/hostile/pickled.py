@@ -54,6 +54,26 @@ def _trailing(path: Path, outside: Path) -> None:
     )
 
 
+def _data(old: bytes, new: bytes) -> Callable[[Path, Path], None]:
+    """Some bytes of data.pkl are replaced by others."""
+
+    def make(path: Path, outside: Path) -> None:
+        def change(name: str, data: bytes) -> bytes:
+            if not name.endswith("/data.pkl"):
+                return data
+            assert old in data
+            return data.replace(old, new)
+
+        rewrite(harmless(), path, change)
+
+    return make
+
+
+def _call_by_number(path: Path, outside: Path) -> None:
+    """PyTorch's reader keeps functions in a list, and calls the one whose place is on the stack."""
+    rewrite(harmless(), path, lambda name, data: b"\x80\x02K\x00)R." if name.endswith("/data.pkl") else data)
+
+
 def _export(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path, Path], None]:
     """A ``.pt2`` file whose graph was edited."""
 
@@ -76,6 +96,29 @@ def _target(document: dict[str, Any]) -> None:
 
 def _operator(document: dict[str, Any]) -> None:
     document["graph_module"]["graph"]["nodes"][-1]["target"] = "torch.ops.aten.from_file.default"
+
+
+_COMMAND = "__import__('os').system('touch {outside}/owned')"
+
+
+def _rename(old: str, new: str) -> Callable[[Path, Path], None]:
+    """A name is another everywhere in a ``.pt2`` file."""
+
+    def make(path: Path, outside: Path) -> None:
+        def change(name: str, data: bytes) -> bytes:
+            if not name.endswith(".json"):
+                return data
+            text = json.dumps(old)
+            changed = json.dumps(new.replace("{outside}", str(outside)))
+            return data.decode().replace(text, changed).encode()
+
+        rewrite(harmless_export(), path, change)
+
+    return make
+
+
+def _argument(document: dict[str, Any]) -> None:
+    document["graph_module"]["module_call_graph"][0]["signature"]["forward_arg_names"] = [f"x={_COMMAND}"]
 
 
 def _guard(document: dict[str, Any]) -> None:
@@ -175,6 +218,16 @@ PICKLES = {
     "computed global": Hostile("names os.system by parts", _replaces("/data.pkl", 4), Wall.PICKLE, "uses "),
     "class of C++": Hostile("makes an object of C++", _class_of_nowhere, Wall.PICKLE, "torch.classes"),
     "second pickle": Hostile("hides behind the first", _trailing, Wall.PICKLE, "after its end"),
+    "storage too long": Hostile(
+        "reads memory behind a record", _data(b"K\xc0t", b"M\xff\xfft"), Wall.PICKLE, "which holds 768 bytes"
+    ),
+    "view too far": Hostile(
+        "writes memory behind a storage",
+        _data(b"(K@K\x01", b"(M\xff\xffK\x01"),
+        Wall.PICKLE,
+        "of a storage of 192",
+    ),
+    "call by number": Hostile("calls what it does not name", _call_by_number, Wall.PICKLE, "does not name"),
     "pt2: pickled weight": Hostile("runs a command", _pickled_weight(_saved), Wall.PICKLE, "'posix.system'"),
     "pt2: sample input": Hostile("runs a command", _hides_in_sample, Wall.PICKLE, "'posix.system'"),
 }
@@ -188,6 +241,18 @@ EXPORTS = {
     ),
     "pt2: target": Hostile("calls torch.hub.load", _export(_target), Wall.EXPORT, "'torch.hub.load'"),
     "pt2: operator": Hostile("reads a file", _export(_operator), Wall.EXPORT, "aten.from_file"),
+    "pt2: input's name": Hostile(
+        "is run as a default value", _rename("x", f"x={_COMMAND}"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: parameter's name": Hostile(
+        "breaks out of a string",
+        _rename("fc.weight", f'w"+str({_COMMAND})+"'),
+        Wall.EXPORT,
+        "could become code",
+    ),
+    "pt2: argument's name": Hostile(
+        "is run as a default value", _export(_argument), Wall.EXPORT, "could become code"
+    ),
     "pt2: guard": Hostile("runs Python in exec", _export(_guard), Wall.EXPORT, "no comparison of sizes"),
     "pt2: guard's name": Hostile(
         "breaks out of a string", _export(_guard_in_name), Wall.EXPORT, "no comparison"

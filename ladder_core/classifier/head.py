@@ -109,7 +109,8 @@ def find_head(graph: Graph, logits: Sequence[Value]) -> Head:
     dynamic = dynamic_values(graph)
     direct = [_affine_site(value, dynamic) for value in logits]
     affine = [site for site in direct if site is not None]
-    if affine and len(affine) == len(direct) and len({_layer_key(site) for site in affine}) == 1:
+    keys = _ExpressionKeys()
+    if affine and len(affine) == len(direct) and len({_layer_key(site, keys) for site in affine}) == 1:
         return Head(tuple(_unique(affine)), logits[0], is_affine=True)
     sites = _unique([site for value in logits for site in _reaching_sites(value, dynamic)])
     if not sites:
@@ -200,19 +201,43 @@ def _unique(sites: Sequence[Site]) -> list[Site]:
     return list({id(site.node): site for site in sites}.values())
 
 
-def _layer_key(site: Site) -> Hashable:
-    bias = _expression_key(site.bias) if site.bias is not None else None
-    return (site.node.name, _expression_key(site.weight), bias)
+def _layer_key(site: Site, keys: _ExpressionKeys) -> Hashable:
+    bias = keys.of(site.bias) if site.bias is not None else None
+    return (site.node.name, keys.of(site.weight), bias)
 
 
-def _expression_key(value: Value) -> Hashable:
-    """Equal for values that compute the same function of the weights."""
-    if isinstance(value.source, Constant):
-        return repr(value.source)
-    if value.node is None:
-        return value.source
-    return (
-        value.node.name,
-        value.node.overload,
-        tuple(_expression_key(operand) for operand in value.node.inputs),
-    )
+class _ExpressionKeys:
+    """Numbers that are equal for values which compute the same function of the weights.
+
+    Each value is numbered once, its operands first: a program may use one value any number of times, and its
+    expressions may be as deep as the program is long.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._known: dict[int, int] = {}
+
+    def of(self, value: Value) -> int:
+        """The number of a value."""
+        waiting = [value]
+        while waiting:
+            current = waiting[-1]
+            operands = () if self._is_leaf(current) or current.node is None else current.node.inputs
+            missing = [operand for operand in operands if id(operand) not in self._known]
+            waiting += missing
+            if not missing:
+                key = self._key(waiting.pop())
+                self._known[id(current)] = self._numbers.setdefault(key, len(self._numbers))
+        return self._known[id(value)]
+
+    def _key(self, value: Value) -> Hashable:
+        if isinstance(value.source, Constant):
+            return repr(value.source)
+        if value.node is None:
+            return value.source
+        operands = tuple(self._known[id(operand)] for operand in value.node.inputs)
+        return (value.node.name, value.node.overload, operands)
+
+    @staticmethod
+    def _is_leaf(value: Value) -> bool:
+        return isinstance(value.source, Constant)

@@ -16,7 +16,9 @@ from ladder_core.classifier.program import compile_graph
 from ladder_core.classifier.torchscript import TorchScriptFile
 from ladder_core.classifier.upload import ModelFile
 from ladder_core.classifier.wrapper import Classifier
+from ladder_core.errors import ModelError
 from ladder_schema.config import Preprocessing
+from ladder_schema.errors import ErrorCode
 
 
 def load_classifier(
@@ -42,8 +44,15 @@ def load_classifier(
     """
     is_export = archive_kind(path) is ArchiveKind.EXPORT
     file: ModelFile = ExportFile(path) if is_export else TorchScriptFile(path)
-    upload = file.read()
-    program = compile_graph(upload.graph)
+    try:
+        upload = file.read()
+        program = compile_graph(upload.graph)
+    except (RecursionError, SyntaxError) as error:  # of ours, or of the source that PyTorch writes
+        raise ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            "the program is nested too deeply, or uses names that are no Python names: write it with fewer "
+            "levels of loops, branches and expressions within each other, and rename what is named oddly",
+        ) from error
     network = Network(upload.tensors)
     description = Description(
         format=upload.format,

@@ -139,26 +139,39 @@ def find_tails(graph: Graph) -> tuple[int | str | None, list[Tail]]:
 
 
 def _tails(value: Value, form: OutputForm, *, in_training_only: bool) -> Iterator[Tail]:
+    """Yield what a result ends in, each place once: branches may share what comes before them."""
+    waiting, seen = [(value, form, in_training_only)], set[tuple[int, OutputForm, bool]]()
+    while waiting:
+        value, form, training = waiting.pop()
+        if (id(value), form, training) in seen:
+            continue
+        seen.add((id(value), form, training))
+        steps = list(_steps_back(value, form, training))
+        waiting += reversed(steps)
+        is_nothing = value.is_none if value.node is None else value.node.name == "prim::Uninitialized"
+        if not steps and not is_nothing:
+            yield Tail(form, value, training)
+
+
+def _steps_back(value: Value, form: OutputForm, training: bool) -> Iterator[tuple[Value, OutputForm, bool]]:
+    """Yield what a value is a form of; nothing where it is the scores themselves."""
     node = value.node
     if node is None:
-        if not value.is_none:
-            yield Tail(form, value, in_training_only)
-    elif node.name == "prim::If":
+        return
+    if node.name == "prim::If":
         position = node.outputs.index(value)
-        for block, training in zip(node.blocks, _training_branches(node), strict=True):
-            yield from _tails(block.outputs[position], form, in_training_only=in_training_only or training)
+        for block, training_branch in zip(node.blocks, _training_branches(node), strict=True):
+            yield block.outputs[position], form, training or training_branch
     elif node.name in _SHAPE_OPERATORS:
-        yield from _tails(node.inputs[0], form, in_training_only=in_training_only)
+        yield node.inputs[0], form, training
     elif node.name in _FORMS and form is OutputForm.LOGITS:
         _check_axis(node.name, node.inputs[1:2])
-        yield from _tails(node.inputs[0], _FORMS[node.name], in_training_only=in_training_only)
+        yield node.inputs[0], _FORMS[node.name], training
     elif node.name in _CLAMPS and _probabilities(node.inputs[0], _PROBABILITIES) is not None:
-        yield from _tails(node.inputs[0], form, in_training_only=in_training_only)
+        yield node.inputs[0], form, training
     elif node.name in ("aten::log", "aten::log_") and (softmax := _probabilities(node.inputs[0], _SOFTMAX)):
         _check_axis(softmax.name, softmax.inputs[1:2])
-        yield from _tails(softmax.inputs[0], OutputForm.LOG_PROBABILITIES, in_training_only=in_training_only)
-    elif node.name != "prim::Uninitialized":
-        yield Tail(form, value, in_training_only)
+        yield softmax.inputs[0], OutputForm.LOG_PROBABILITIES, training
 
 
 def _probabilities(value: Value, operators: frozenset[str]) -> Node | None:

@@ -33,6 +33,12 @@ from ladder_core.classifier.operators import ALIASES, IGNORED, scalar_function
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
+# Folding runs on the program's word: what it makes stays as small as what it could have written itself.
+# Folding runs on the program's word: what it makes stays as small as what the program could spell out.
+_GROWING = frozenset({"aten::pow", "aten::__lshift__"})
+_MAX_BITS = 64
+_MAX_LENGTH = 1 << 16
+
 
 def parse(script: torch.jit.ScriptModule) -> Graph:
     """Parse the forward method of a loaded module.
@@ -267,10 +273,22 @@ def _fold(node: Node) -> Constant | None:
     function = scalar_function(node.name, node.overload)
     if function is None:
         return None
+    operands = [value.constant for value in node.inputs]
+    exponents = operands[1:] if node.name in _GROWING else []
+    if any(isinstance(exponent, int) and abs(exponent) > _MAX_BITS for exponent in exponents):
+        return None
     try:
-        return Constant(function(*(value.constant for value in node.inputs)))
+        result = function(*operands)
     except (ArithmeticError, TypeError, ValueError):
         return None
+    return Constant(result) if _is_small(result) else None
+
+
+def _is_small(constant: object) -> bool:
+    """Whether a number is one of TorchScript's, and a text or list is short."""
+    if isinstance(constant, int):
+        return constant.bit_length() <= _MAX_BITS
+    return not isinstance(constant, (str, list, tuple, dict)) or len(constant) <= _MAX_LENGTH
 
 
 def _tuple_items(node: Node) -> list[Value] | None:

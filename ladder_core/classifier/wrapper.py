@@ -201,7 +201,7 @@ class Classifier(nn.Module):
         try:
             latents = self.features(x)
             return latents, self.head(latents)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        except (RuntimeError, ArithmeticError, IndexError, TypeError, ValueError) as error:
             raise images_rejected(x, error) from error
 
     @staticmethod

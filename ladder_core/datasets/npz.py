@@ -6,6 +6,7 @@ Members are unpacked to the work directory and memory-mapped, so that a dataset'
 import errno
 import lzma
 import shutil
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ladder_core.datasets.base import Dataset, Indices, Split, split_stratified
+from ladder_core.datasets.text import shown
 from ladder_core.errors import DatasetError
 from ladder_schema.errors import ErrorCode
 
@@ -25,7 +27,10 @@ _FLOATS = (np.dtype("float16"), np.dtype("float32"), np.dtype("float64"))
 _OVERSHOOT = 2.0
 # What NumPy and zipfile raise for damaged or foreign content; a full disk is no fault of the upload.
 _UNREADABLE = (
-    ValueError, EOFError, OverflowError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError,
+    ValueError, TypeError, EOFError, OverflowError, NotImplementedError, RuntimeError, zlib.error,
+    lzma.LZMAError,
+    # Of Python's parser, which reads an array's header.
+    SyntaxError, MemoryError, tokenize.TokenError,
 )  # fmt: skip
 _LAYOUTS = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
 
@@ -220,4 +225,9 @@ def _class_names(arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
             ErrorCode.DATASET_UNREADABLE,
             f"class_names has shape {names.shape} and dtype {names.dtype}: give one text a class, shape (K,)",
         )
-    return tuple(str(name)[:200] for name in names)
+    try:
+        return tuple(shown(str(name)) for name in names)
+    except (ValueError, SystemError) as error:  # code points beyond Unicode's
+        raise DatasetError(
+            ErrorCode.DATASET_UNREADABLE, f"class_names holds what is no text ({error}): save plain names"
+        ) from error

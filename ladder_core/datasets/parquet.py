@@ -28,7 +28,8 @@ from ladder_schema.errors import ErrorCode
 
 EXTENSION = ".parquet"
 
-_ROWS = 32
+_MAX_ROWS = 32
+_BATCH_BYTES = 64 << 20
 # What a damaged footer claims is not to become an allocation.
 _FOOTER_LIMIT = 64 << 20
 _READ_ERRORS = (*READ_ERRORS, pa.ArrowException, KeyError, IndexError)
@@ -181,15 +182,30 @@ class _Rows:
 def _rows(file: pq.ParquetFile, columns: Columns, name: str) -> Iterator[tuple[Any, Any]]:
     """Yield the image and the label of every row, as Python values."""
     with _reading(name):
-        batches = file.iter_batches(_ROWS, columns=[columns.image, columns.label], use_threads=False)
+        rows = _rows_at_once(file, columns.image)
+        batches = file.iter_batches(rows, columns=[columns.image, columns.label], use_threads=False)
     while True:
         with _reading(name):
             batch = next(batches, None)
             if batch is None:
                 return
-            images = batch.column(columns.image).to_pylist()
-            labels = batch.column(columns.label).to_pylist()
-        yield from zip(images, labels, strict=True)
+            images, labels = batch.column(columns.image), batch.column(columns.label)
+        for row in range(len(batch)):
+            with _reading(name):
+                image, label = images[row].as_py(), labels[row].as_py()
+            yield image, label
+
+
+def _rows_at_once(file: pq.ParquetFile, column: str) -> int:
+    """So many rows that their images fit into a batch, also where few images are stored for many rows."""
+    largest = 1
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema.partition(".")[0] == column:
+                is_shared = any("DICTIONARY" in encoding for encoding in chunk.encodings)
+                rows = 1 if is_shared else max(1, group.num_rows)
+                largest = max(largest, chunk.total_uncompressed_size // rows)
+    return min(_MAX_ROWS, max(1, _BATCH_BYTES // largest))
 
 
 def _content(image: object) -> bytes | BadImageError:
@@ -206,7 +222,7 @@ def _content(image: object) -> bytes | BadImageError:
 def _reading(name: str) -> Iterator[None]:
     try:
         yield
-    except DatasetError:
+    except (DatasetError, MemoryError):
         raise
     except _READ_ERRORS as error:
         raise DatasetError(

@@ -1,5 +1,6 @@
 """Every layout that is accepted means the same images; everything else is refused with a remedy."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,23 @@ def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         load_npz(damaged, tmp_path, seed=0)
     assert raised.value.code is ErrorCode.DATASET_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "header", ["[" * 9000, "-" * 9000, "{'descr': '|u1', 'fortran_order': False, 'shape': (12, True, 8), }"]
+)
+def test_a_header_that_confuses_its_parser_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "odd.npz"
+    text = header.encode() + b"\n"
+    member = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(12 * 8)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", member)
+    with pytest.raises(DatasetError) as raised:
+        load_npz(path, tmp_path, seed=0)
+    assert raised.value.code is ErrorCode.DATASET_UNREADABLE
+
+
+def test_class_names_carry_nothing_unprintable(tmp_path: Path) -> None:
+    names = np.array(["a\x1b[2J", "b\u202e", "c\ud800"])
+    path = write(tmp_path / "d.npz", x_train=IMAGES, y_train=LABELS, class_names=names)
+    assert load_npz(path, tmp_path, seed=0).class_names == ("a?[2J", "b?", "c?")

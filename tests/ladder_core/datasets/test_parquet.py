@@ -1,10 +1,12 @@
 """Parquet as the datasets library writes it: one file or shards, ClassLabel, integers or text."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from ladder_core.datasets.layout import Part
 from ladder_core.datasets.parquet import part_of
@@ -193,3 +195,19 @@ def test_cut_off_files_are_refused(keep: int, tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         load(path, tmp_path / "work")
     assert raised.value.code is ErrorCode.DATASET_UNREADABLE
+
+
+def test_one_image_stored_for_many_rows_is_read_a_row_at_a_time(tmp_path: Path) -> None:
+    """A dictionary holds it once; 32 rows at once would be 32 copies."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (3000, 3000)).save(buffer, "BMP")
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int32()), pa.array([buffer.getvalue()]))
+    content = pa.table({"image": rows, "label": [number % 2 for number in range(40)]})
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
+    path = write_parquet(tmp_path / "d", content, **options)
+    assert path.stat().st_size < 20_000
+    pa.default_memory_pool().release_unused()
+    before = pa.default_memory_pool().bytes_allocated()
+    dataset = load(path, tmp_path / "work", asked=InputConfig(size=(8, 8)))
+    assert len(dataset.train) + len(dataset.test) == 40
+    assert pa.default_memory_pool().max_memory() - before < 16 * len(buffer.getvalue())

@@ -53,7 +53,7 @@ def assert_nothing_is_left(bench: Bench, job_id: UUID) -> None:
     bench.wait_until(lambda: not bench.child_pids(job_id), seconds=5)
 
     def has_no_files() -> bool:
-        """A worker clears up after the commit that ended its job; the next one to start does, for a dead one."""
+        """A worker clears up after the commit that ended its job; for a dead one the next does."""
         remove_abandoned(bench.settings.work_dir)
         return not (bench.settings.work_dir / str(job_id)).exists()
 

@@ -5,11 +5,13 @@ from pathlib import Path
 from uuid import UUID
 
 import torch
+from sqlalchemy import select
 
 from ladder_jobs.deletions import delete_objects
 from ladder_jobs.objects import job_prefix
 from ladder_jobs.orphans import collect_orphans
 from ladder_jobs.states import EventKind, Outcome
+from ladder_jobs.tables import AttemptLog
 from ladder_schema.jobs import ArtifactName, JobStatus
 from tests.worker.conftest import Bench
 from worker.workspace import remove_abandoned
@@ -49,13 +51,20 @@ def outcomes(bench: Bench, job_id: UUID) -> list[Outcome | None]:
 
 
 def assert_nothing_is_left(bench: Bench, job_id: UUID) -> None:
-    """No process, no file, and after collection no object of the job but what is published."""
+    """No process, no file, and after collection no object of the job but what is published and its logs."""
     bench.wait_until(lambda: not bench.child_pids(job_id), seconds=5)
-    remove_abandoned(bench.settings.work_dir)
-    assert not (bench.settings.work_dir / str(job_id)).exists()
+
+    def has_no_files() -> bool:
+        """A worker clears up after the commit that ended its job; for a dead one the next does."""
+        remove_abandoned(bench.settings.work_dir)
+        return not (bench.settings.work_dir / str(job_id)).exists()
+
+    bench.wait_until(has_no_files, seconds=10)
     published = {artifact.object_key for artifact in bench.job(job_id).artifacts}
+    with bench.sessions() as session:
+        logs = set(session.scalars(select(AttemptLog.object_key).where(AttemptLog.job_id == job_id)))
     collect_garbage(bench)
-    assert set(bench.store.list_keys(job_prefix(job_id))) == published
+    assert set(bench.store.list_keys(job_prefix(job_id))) == published | logs
 
 
 def collect_garbage(bench: Bench) -> None:

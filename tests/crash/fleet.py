@@ -5,14 +5,26 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
+from ladder_local.servers import LocalServers
 from tests.worker import conftest
 
 WORKER = Path(conftest.__file__).with_name("worker_process.py")
+
+
+@contextmanager
+def killed(servers: LocalServers, name: str) -> Iterator[None]:
+    """SIGKILL a server with all its processes, and start it again when the block is left."""
+    os.killpg(servers.process(name).pid, signal.SIGKILL)
+    servers.stop(name)
+    try:
+        yield
+    finally:
+        servers.start(name)
 
 
 class Fleet:
@@ -72,7 +84,7 @@ class Fleet:
         os.kill(worker, signal.SIGKILL)
 
     def let_child_finish(self, job_id: UUID, attempt: int | None = None) -> None:
-        """Allow the scripted child of an attempt, by default the latest, to end that waits for leave."""
+        """Allow the scripted child of an attempt, by default of the only one, to end that waits for leave."""
         os.kill(self._bench.child_pid(job_id, attempt), signal.SIGUSR1)
 
     def close(self) -> None:

@@ -15,11 +15,12 @@ from tests.crash.test_takeover import use_default_times
 MAX_SECONDS = 5.0
 
 
-def assert_cancelled_in_time(bench, job_id, *expected):
+def assert_cancelled_in_time(bench, job_id, *endings):
+    """Of the endings, each a list of how attempts ended, one is found."""
     bench.wait_for_status(job_id, JobStatus.CANCELLED)
     job = bench.job(job_id)
     assert (job.finished_at - job.cancel_requested_at).total_seconds() <= MAX_SECONDS
-    assert outcomes(bench, job_id) == list(expected)
+    assert outcomes(bench, job_id) in endings
     assert job.artifacts == []
     assert_nothing_is_left(bench, job_id)
 
@@ -27,7 +28,7 @@ def assert_cancelled_in_time(bench, job_id, *expected):
 def test_a_job_that_waits_is_cancelled(bench):
     job_id = bench.submit()
     bench.cancel(job_id)
-    assert_cancelled_in_time(bench, job_id)
+    assert_cancelled_in_time(bench, job_id, [])
 
 
 @pytest.mark.timeout(600)
@@ -40,7 +41,9 @@ def test_a_real_job_is_cancelled_at_every_stage(bench, fleet, digits):
         job_id = digits.submit()
         wait_for_stage(bench, job_id, 1, stage)
         bench.cancel(job_id)
-        assert_cancelled_in_time(bench, job_id, Outcome.CANCELLED)
+        # In the last stage an attempt may be done before it hears of the wish; nothing is published even so.
+        done = [[Outcome.SUCCEEDED]] if stage is Stage.REPORT else []
+        assert_cancelled_in_time(bench, job_id, [Outcome.CANCELLED], *done)
     assert worker.poll() is None
 
 
@@ -54,7 +57,7 @@ def test_a_child_is_cancelled_whether_or_not_it_listens(bench, fleet, behaviour)
     child = bench.child_pid(job_id)
     bench.cancel(job_id)
     bench.cancel(job_id)  # once more, while it is being cancelled
-    assert_cancelled_in_time(bench, job_id, Outcome.CANCELLED)
+    assert_cancelled_in_time(bench, job_id, [Outcome.CANCELLED])
     assert not bench.is_alive(child)
     bench.cancel(job_id)  # and after: nothing changes
     assert bench.job(job_id).status is JobStatus.CANCELLED
@@ -68,4 +71,4 @@ def test_a_job_is_cancelled_while_its_child_starts(bench, fleet):
     job_id = bench.submit()
     bench.wait_until(lambda: bench.child_pids(job_id))
     bench.cancel(job_id)
-    assert_cancelled_in_time(bench, job_id, Outcome.CANCELLED)
+    assert_cancelled_in_time(bench, job_id, [Outcome.CANCELLED])

@@ -1,7 +1,6 @@
 """Killed between the child's last word and the commit: the worker, or the object store."""
 
-import os
-import signal
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +9,7 @@ from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus
 from tests.crash.cable import Cable
 from tests.crash.checks import assert_published_once, outcomes
+from tests.crash.fleet import killed
 from tests.crash.locks import held_job, held_publication, wait_for_waiting
 
 
@@ -77,11 +77,9 @@ def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, serve
     cable.cut_after(1 << 20)
     fleet.let_child_finish(job_id)
     assert cable.cut_reached.wait(60)
-    os.killpg(servers.process("seaweedfs").pid, signal.SIGKILL)
-    servers.stop("seaweedfs")
-    cable.mend()
-    bench.wait_until(lambda: Outcome.RELEASED in outcomes(bench, job_id))
-    servers.start("seaweedfs")
+    with killed(servers, "seaweedfs"):
+        cable.mend()
+        bench.wait_until(lambda: Outcome.RELEASED in outcomes(bench, job_id))
     bench.wait_until(lambda: bench.job(job_id).stage is not None)
     fleet.let_child_finish(job_id)
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -91,12 +89,11 @@ def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, serve
 def test_the_object_store_is_killed_while_results_are_published(bench, fleet, servers, tmp_path):
     """Everything was stored before: the commit needs no store, and what was stored is still there."""
     job_id = start_job(bench, fleet)
-    with held_publication(bench, job_id):
-        fleet.let_child_finish(job_id)
-        wait_for_waiting(bench, kind="advisory")
-        os.killpg(servers.process("seaweedfs").pid, signal.SIGKILL)
-        servers.stop("seaweedfs")
-    bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
-    servers.start("seaweedfs")
+    with ExitStack() as killing:
+        with held_publication(bench, job_id):
+            fleet.let_child_finish(job_id)
+            wait_for_waiting(bench, kind="advisory")
+            killing.enter_context(killed(servers, "seaweedfs"))
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
     assert_published_once(bench, job_id, tmp_path)
     assert outcomes(bench, job_id) == [Outcome.SUCCEEDED]

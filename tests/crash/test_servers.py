@@ -1,8 +1,5 @@
 """The broker and the database, killed while jobs wait and run."""
 
-import os
-import signal
-
 import pytest
 import redis
 
@@ -10,17 +7,12 @@ from ladder_jobs.states import Outcome
 from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
 from ladder_schema.jobs import JobStatus
 from tests.crash.checks import assert_published_once, outcomes
+from tests.crash.fleet import killed
 
 
 @pytest.fixture
 def app(bench):
     return celery_app(bench.settings)
-
-
-def kill(servers, name):
-    """SIGKILL a server with all its processes; it is not started again before the test says so."""
-    os.killpg(servers.process(name).pid, signal.SIGKILL)
-    servers.stop(name)
 
 
 def test_the_broker_is_killed_while_jobs_wait_and_run(bench, app, fleet, servers, tmp_path):
@@ -30,14 +22,13 @@ def test_the_broker_is_killed_while_jobs_wait_and_run(bench, app, fleet, servers
     running, waiting = bench.submit(model=b"wait"), bench.submit()
     bench.wait_for_stage(running)
     bench.wait_until(lambda: wakeups_waiting(app, bench.queue))
-    kill(servers, "valkey")
-    posted = bench.submit()
-    assert not send_wakeup(app, bench.queue)
-    fleet.let_child_finish(running)
-    for job_id in (running, waiting, posted):
-        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
-    late = bench.submit()
-    servers.start("valkey")
+    with killed(servers, "valkey"):
+        posted = bench.submit()
+        assert not send_wakeup(app, bench.queue)
+        fleet.let_child_finish(running)
+        for job_id in (running, waiting, posted):
+            bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+        late = bench.submit()
     bench.wait_for_status(late, JobStatus.SUCCEEDED)
     for job_id in (running, waiting, posted, late):
         assert_published_once(bench, job_id, tmp_path)
@@ -71,10 +62,9 @@ def test_postgres_is_killed_while_jobs_wait_and_run(bench, fleet, servers, tmp_p
     running, waiting = bench.submit(model=b"wait"), bench.submit()
     bench.wait_for_stage(running)
     prefix = f"jobs/{running}/"
-    kill(servers, "postgres")
-    fleet.let_child_finish(running)
-    bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == 5)
-    servers.start("postgres")
+    with killed(servers, "postgres"):
+        fleet.let_child_finish(running)
+        bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == 5)
     for job_id in (running, waiting):
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
         assert_published_once(bench, job_id, tmp_path)

@@ -1,7 +1,5 @@
 """Whoever posts a job while the service crashes under the upload has one job in the end, and whole."""
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +11,7 @@ from ladder_jobs.repository import list_jobs
 from ladder_local.directory import free_port
 from tests.crash.cable import Cable
 from tests.crash.checks import collect_garbage
+from tests.crash.fleet import killed
 
 
 @pytest.fixture
@@ -68,9 +67,7 @@ def test_an_upload_survives_a_kill(bench, fleet, servers, cable, owner, digits_m
             cable.mend()
             fleet.api(port, s3_endpoint=cable.address)
         else:
-            os.killpg(servers.process("seaweedfs").pid, signal.SIGKILL)
-            servers.stop("seaweedfs")
-            cable.mend()
-            servers.start("seaweedfs")
+            with killed(servers, "seaweedfs"):
+                cable.mend()
         job = posted.result(120)
     assert_one_whole_job(bench, owner_id, job.id)

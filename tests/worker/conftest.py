@@ -227,7 +227,7 @@ class Bench:
 
     def child_pid(self, job_id: UUID, attempt: int | None = None) -> int:
         """The process that holds the model: where bubblewrap stands around it, the innermost of several."""
-        root = self.settings.work_dir / str(job_id) / str(attempt or self.job(job_id).attempt)
+        root = self.settings.work_dir / str(job_id) / str(attempt or "")
         pids = [pid for pid in self.child_pids(job_id) if is_within(pid, root)]
         parents = {parent_of(pid) for pid in pids}
         (innermost,) = [pid for pid in pids if pid not in parents]

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 
+from ladder_core.classifier.folding import fold, shape_number, tuple_items
 from ladder_core.classifier.graph import (
     Argument,
     Baked,
@@ -29,15 +30,9 @@ from ladder_core.classifier.graph import (
     Value,
 )
 from ladder_core.classifier.modes import has_fixed_mode, revive_mode
-from ladder_core.classifier.operators import ALIASES, IGNORED, scalar_function
+from ladder_core.classifier.operators import ALIASES, IGNORED
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
-
-# Folding runs on the program's word: what it makes stays as small as what it could have written itself.
-# Folding runs on the program's word: what it makes stays as small as what the program could spell out.
-_GROWING = frozenset({"aten::pow", "aten::__lshift__"})
-_MAX_BITS = 64
-_MAX_LENGTH = 1 << 16
 
 
 def parse(script: torch.jit.ScriptModule) -> Graph:
@@ -217,13 +212,13 @@ class _Parser:
         schema = torch._C.parse_schema(text) if "::" in text else None  # noqa: SLF001
         parsed = Node(name, schema, [self._value(value) for value in node.inputs()], [])
         outputs = list(node.outputs())
-        if (items := _tuple_items(parsed)) is not None:
+        if (items := tuple_items(parsed)) is not None:
             self._values.update(zip((output.unique() for output in outputs), items, strict=True))
             return
-        if len(outputs) == 1 and (folded := _fold(parsed)) is not None:
+        if len(outputs) == 1 and (folded := fold(parsed)) is not None:
             self._values[outputs[0].unique()] = self._leaf(folded, str(outputs[0].type()))
             return
-        if len(outputs) == 1 and (same := _shape_number(parsed)) is not None:
+        if len(outputs) == 1 and (same := shape_number(parsed)) is not None:
             self._values[outputs[0].unique()] = same
             return
         self._revive_mode(parsed)
@@ -260,54 +255,3 @@ def _is_plain(constant: object) -> bool:
     if isinstance(constant, dict):
         return all(_is_plain(item) for pair in constant.items() for item in pair)
     return constant is None or isinstance(constant, (bool, int, float, complex, str))
-
-
-def _fold(node: Node) -> Constant | None:
-    """Evaluate an operation on constants; also ``tensor is None``, which is known without running."""
-    if node.name in ("aten::__is__", "aten::__isnot__"):
-        first, second = node.inputs
-        if isinstance(first.source, TensorRef) and second.is_none:
-            return Constant(node.name == "aten::__isnot__")
-    if node.takes_tensors or not all(value.is_constant for value in node.inputs):
-        return None
-    function = scalar_function(node.name, node.overload)
-    if function is None:
-        return None
-    operands = [value.constant for value in node.inputs]
-    exponents = operands[1:] if node.name in _GROWING else []
-    if any(isinstance(exponent, int) and abs(exponent) > _MAX_BITS for exponent in exponents):
-        return None
-    try:
-        result = function(*operands)
-    except (ArithmeticError, TypeError, ValueError):
-        return None
-    return Constant(result) if _is_small(result) else None
-
-
-def _is_small(constant: object) -> bool:
-    """Whether a number is one of TorchScript's, and a text or list is short."""
-    if isinstance(constant, int):
-        return constant.bit_length() <= _MAX_BITS
-    return not isinstance(constant, (str, list, tuple, dict)) or len(constant) <= _MAX_LENGTH
-
-
-def _tuple_items(node: Node) -> list[Value] | None:
-    """The values an operation takes from a tuple that the program itself has built."""
-    producer = node.inputs[0].node if node.inputs else None
-    if producer is None or producer.name != "prim::TupleConstruct":
-        return None
-    if node.name == "prim::TupleUnpack":
-        return producer.inputs
-    if node.name == "prim::TupleIndex" and isinstance(position := node.inputs[1].constant, int):
-        return [producer.inputs[position]]
-    return None
-
-
-def _shape_number(node: Node) -> Value | None:
-    """The number behind ``int(tensor(number))``, as tracing writes every use of a tensor's size."""
-    if node.name != "aten::Int" or not node.takes_tensors:
-        return None
-    producer = node.inputs[0].node
-    if producer is None or producer.name != "prim::NumToTensor" or producer.inputs[0].type != "int":
-        return None
-    return producer.inputs[0]

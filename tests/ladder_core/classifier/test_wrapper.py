@@ -256,3 +256,46 @@ def test_traces_without_gradients_train(tmp_path, kind):
     ours = {name: parameter.grad for name, parameter in classifier.named_parameters()}
     eager = {name: parameter.grad for name, parameter in model.named_parameters()}
     torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-6)
+
+
+class NormalisesInPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(256, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.view(-1, 256).sub_(0.5).div_(0.5))
+
+
+@pytest.mark.parametrize("form", ["traced", "scripted"])
+def test_a_model_that_writes_to_its_images_gets_a_copy(tmp_path, form):
+    model, x = NormalisesInPlace().eval(), torch.rand(4, 1, 16, 16)
+    classifier = load_classifier(export(model, x, form, tmp_path / "m"))
+    before, leaf = x.clone(), x.clone().requires_grad_()
+    classifier.probe(x)
+    logits = classifier(leaf)
+    logits.sum().backward()
+    assert torch.equal(x, before)
+    assert leaf.grad is not None
+    torch.testing.assert_close(logits, model(before.clone()))
+
+
+class Half(nn.Module):
+    """Takes float32 images, as files of half precision do that are served over HTTP."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.fc = nn.Linear(256, 12), nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.hidden.weight.dtype)
+        return self.fc(torch.relu(self.hidden(x.flatten(1)))).float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", ["traced", "scripted", "frozen"])
+def test_half_precision_files_that_cast_their_images_compute_in_float32(tmp_path, form, dtype):
+    model, x = Half().eval().to(dtype), torch.rand(4, 1, 16, 16)
+    classifier = load_classifier(export(model, x, form, tmp_path / "m"))
+    classifier.probe(x)
+    assert torch.equal(classifier(x), model.float()(x))

@@ -256,3 +256,27 @@ def test_traces_without_gradients_train(tmp_path, kind):
     ours = {name: parameter.grad for name, parameter in classifier.named_parameters()}
     eager = {name: parameter.grad for name, parameter in model.named_parameters()}
     torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-6)
+
+
+class InPlace(nn.Module):
+    """Normalises the batch it is given in place, through a view of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(256, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.view(-1, 256).sub_(0.5).div_(0.5))
+
+
+@pytest.mark.parametrize("way", ["traced", "scripted", "frozen", "pt2"])
+def test_a_forward_that_writes_its_images_leaves_the_callers_alone(tmp_path, way):
+    model, x = InPlace().eval(), images("lenet_log_softmax")
+    path = export(model, x.clone(), way, tmp_path / "m")
+    kept, expected = x.clone(), model(x.clone())
+    classifier = load_classifier(path)
+    classifier.probe(x)
+    torch.testing.assert_close(classifier(x), expected)
+    assert torch.equal(x, kept)
+    classifier(x.requires_grad_()).sum().backward()
+    assert x.grad is not None

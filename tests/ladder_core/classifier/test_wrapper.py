@@ -190,6 +190,31 @@ def test_half_precision_trains_in_single_and_is_saved_in_half(tmp_path):
     assert all(tensor.dtype is torch.bfloat16 for tensor in classifier.upload_state_dict().values())
 
 
+class Casting(Mlp):
+    """Takes float32 images, as half-precision models are served."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x.to(self.last.weight.dtype))).float()
+
+
+class Halving(Mlp):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x.half())).float()
+
+
+@pytest.mark.parametrize("way", ["traced", "scripted", "frozen", "pt2"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(Casting, torch.float16), (Casting, torch.bfloat16), (Halving, torch.float16)]
+)
+def test_half_precision_that_casts_its_images(tmp_path, kind, dtype, way):
+    model, x = kind(CLASSES, nn.Identity()).eval().to(dtype), images("lenet_log_softmax")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m"))
+    classifier.probe(x)
+    torch.testing.assert_close(classifier(x), model(x), rtol=0.05, atol=0.05)
+    classifier(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in classifier.parameters())
+
+
 def test_activations_die_as_in_eager(tmp_path):
     """Without gradients no more than two activations live at once, however deep the model."""
     model = nn.Sequential(*(nn.Linear(256, 256) for _ in range(6)), nn.Linear(256, CLASSES)).eval()

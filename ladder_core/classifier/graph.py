@@ -196,16 +196,41 @@ def dynamic_values(graph: Graph) -> set[Value]:
     return dynamic
 
 
+def writes_images(graph: Graph) -> bool:
+    """Whether forward may change its argument in place: itself, or a view of it."""
+    aliases = {graph.images}
+    size = -1
+    while len(aliases) != size:
+        size = len(aliases)
+        for node in walk(graph.block):
+            if any(value in aliases for value in node.inputs) and _may_alias(node):
+                aliases.update(value for value in node.outputs if value.holds_tensor)
+            for block in node.blocks:
+                _join(node, block, aliases)
+    return any(value in aliases for node in walk(graph.block) for value in node.written)
+
+
+def _may_alias(node: Node) -> bool:
+    """Whether a result can share memory with an operand; containers and identities in eval mode do."""
+    if node.schema is None or node.name in ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout"):
+        return True
+    return any(argument.alias_info is not None for argument in node.schema.arguments)
+
+
+def _join(node: Node, block: Block, values: set[Value]) -> None:
+    """Carry membership in ``values`` into a block of ``node`` and out of it."""
+    if node.name == "prim::Loop":
+        pairs = zip(block.inputs[1:], node.inputs[2:], block.outputs[1:], node.outputs, strict=True)
+        for inside, before, after, outside in pairs:
+            if before in values or after in values:
+                values.update((inside, outside))
+    else:
+        values.update(o for o, v in zip(node.outputs, block.outputs, strict=True) if v in values)
+
+
 def _propagate(node: Node, dynamic: set[Value]) -> None:
     if any(value in dynamic for value in node.inputs):
         dynamic.update(node.outputs)
         dynamic.update(node.written)
-    if node.name == "prim::If":
-        for block in node.blocks:
-            dynamic.update(o for o, v in zip(node.outputs, block.outputs, strict=True) if v in dynamic)
-    elif node.name == "prim::Loop":
-        (body,) = node.blocks
-        carried = zip(body.inputs[1:], node.inputs[2:], body.outputs[1:], node.outputs, strict=True)
-        for inside, before, after, outside in carried:
-            if before in dynamic or after in dynamic:
-                dynamic.update((inside, outside))
+    for block in node.blocks:
+        _join(node, block, dynamic)

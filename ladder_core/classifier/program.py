@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ladder_core.classifier.emit import Function, compile_block
-from ladder_core.classifier.graph import Graph
+from ladder_core.classifier.graph import Graph, writes_images
 from ladder_core.classifier.head import Head, find_head
 from ladder_core.classifier.outputs import OutputForm, OutputSpec, find_tails
 from ladder_core.classifier.slicing import affine_block, features_block, head_block, latents_of
@@ -26,6 +26,7 @@ class Program:
         transposed: Whether that weight is (D, K) rather than (K, D).
         head_kind: The head in a user's words.
         output: How the file returns its scores.
+        writes_images: Whether forward may change the images it is given.
     """
 
     features: Function
@@ -34,6 +35,7 @@ class Program:
     transposed: bool
     head_kind: str
     output: OutputSpec
+    writes_images: bool
 
 
 def compile_graph(graph: Graph) -> Program:
@@ -58,6 +60,7 @@ def compile_graph(graph: Graph) -> Program:
         transposed=head.sites[0].class_axis == 1,
         head_kind=head.kind,
         output=OutputSpec(forms.pop() if forms else OutputForm.LOGITS, key),
+        writes_images=writes_images(graph),
     )
 
 

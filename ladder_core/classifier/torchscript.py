@@ -15,6 +15,7 @@ from ladder_core.classifier.graph import Graph, walk
 from ladder_core.classifier.network import UploadedTensor
 from ladder_core.classifier.outputs import OutputSpec
 from ladder_core.classifier.parse import parse
+from ladder_core.classifier.precision import widen_casts
 from ladder_core.classifier.upload import is_half, shared_caveats
 
 
@@ -88,6 +89,8 @@ class TorchScriptFile:
             for name, tensor in [*parameters.items(), *script.named_buffers()]
         }
         tensors.update(adopt_constants(graph, frozen=frozen))
+        if is_half(tensors):
+            widen_casts(graph)
         return ScriptUpload(script, extra_files, graph, tensors, frozen)
 
     def restore(self, state: Mapping[str, Tensor]) -> ScriptUpload:

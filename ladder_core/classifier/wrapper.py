@@ -74,6 +74,8 @@ class Classifier(nn.Module):
         """
         if self.preprocess is not None:
             x = self.preprocess(x)
+        if self._program.writes_images:
+            x = x.clone()  # The batch is the caller's.
         weights = [tensors[name] for tensors, name in self._feature_tensors]
         latents = self._program.features.call(weights, x, self.training)
         self._latent_shapes = tuple(latent.shape[1:] for latent in latents)
@@ -183,7 +185,7 @@ class Classifier(nn.Module):
                 check_classes(logits.shape[1], self._program.output.form)
                 if self.head_is_affine and latents.shape[1] != self.latent_dim:
                     raise one_position_needed(latents.shape[1] // self.latent_dim)
-                images = x if self.preprocess is None else self.preprocess(x)
+                images = x.clone() if self.preprocess is None else self.preprocess(x)
                 check_same_as_file(
                     logits, images, self._program.output, self._file.restore(self._detached_state())
                 )

@@ -18,7 +18,7 @@ from typing import Any
 
 from ladder_core.harm.allowed import ALLOWED_EXPORT_TARGETS, is_allowed
 from ladder_core.harm.containers import check_open_archive
-from ladder_core.harm.entries import ArchiveListing
+from ladder_core.harm.entries import ArchiveListing, Entry
 from ladder_core.harm.limits import MODEL, MODEL_LIMITS, shown
 from ladder_core.harm.names import is_argument, is_literal, unsafe_name
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TENSOR_GLOBALS, check_pickle
@@ -27,12 +27,15 @@ from ladder_core.harm.symbols import check_guard, check_symbolic
 NESTED_ARCHIVES = (".pt", *(f"/{kind}_{digit}" for kind in ("weight", "tensor") for digit in range(10)))
 _MAX_JSON_BYTES = 128 << 20
 _MAX_PICKLED_BYTES = 512 << 20
+# What lies in the archive's folder.
 _ENTRY = re.compile(
-    r"([\w.-]+/)?(archive_format|archive_version|byteorder|version|\.format_version|\.storage_alignment"
+    r"archive_format|archive_version|byteorder|version|\.format_version|\.storage_alignment"
     r"|\.data/[a-z_]+|models/[\w.-]+\.json|data/(weights|constants)/((weight|tensor)_\d+|[\w.-]+\.(json|pt))"
-    r"|data/sample_inputs/[\w.-]+\.pt|serialized_\w+\.(json|pt)|extra/.+|extra_files/.+)",
+    r"|data/sample_inputs/[\w.-]+\.pt|extra/.+",
     re.ASCII,
 )
+# PyTorch 2.7 and earlier used no folder. Extra files lie flat in theirs, lest it pass for one.
+_OLD_ENTRY = re.compile(r"version|serialized_\w+\.(json|pt)|extra_files/[\w.-]+", re.ASCII)
 _SAVED_ENTRY = re.compile(
     r"[\w.-]+/(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/[a-z_]+|data/\d+)",
     re.ASCII,
@@ -51,21 +54,16 @@ def check_export(archive: zipfile.ZipFile, listing: ArchiveListing) -> None:
         ModelError: ``MODEL_UNSAFE``, naming the entry and what in it was refused.
     """
     pickled: set[str] = set()
-    for entry in listing.entries:
-        if not _ENTRY.fullmatch(entry.name):
-            MODEL.unsafe(
-                f"the entry {shown(entry.name)} is none that torch.export.save writes for a classifier"
-            )
-        if _is_extra(entry.name):
-            continue
+    entries = _program_entries(listing)
+    for entry in entries:
         if entry.name.endswith(".json"):
             if entry.size > _MAX_JSON_BYTES:
                 MODEL.unsafe(f"{shown(entry.name)} holds {entry.size} bytes; {_MAX_JSON_BYTES} are allowed")
             pickled.update(_Document(entry.name).check(archive.read(entry.name)))
-    for entry in listing.entries:
+    for entry in entries:
         base = entry.name.rpartition("/")[2]
         is_archive = entry.nested is not None and _PAYLOAD.fullmatch(base)
-        if not _is_extra(entry.name) and (base in pickled or entry.name.endswith(".pt") or is_archive):
+        if base in pickled or entry.name.endswith(".pt") or is_archive:
             if entry.size > _MAX_PICKLED_BYTES:
                 MODEL.unsafe(
                     f"{shown(entry.name)} pickles {entry.size} bytes; {_MAX_PICKLED_BYTES} are allowed"
@@ -73,8 +71,27 @@ def check_export(archive: zipfile.ZipFile, listing: ArchiveListing) -> None:
             _check_saved(archive.read(entry.name), entry.name)
 
 
-def _is_extra(name: str) -> bool:
-    return "extra/" in name or "extra_files/" in name
+def _program_entries(listing: ArchiveListing) -> list[Entry]:
+    """The entries that PyTorch makes something of: all but the texts that users store beside a program.
+
+    PyTorch's reader takes the first entry's folder for the archive's, whatever it is called. So there may be
+    only one, and which files are extra is asked inside of it.
+    """
+    is_old = any("/" not in name for name in listing.names)
+    roots = sorted({name.partition("/")[0] for name in listing.names})
+    if not is_old and len(roots) != 1:
+        MODEL.unsafe(f"its entries lie in {len(roots)} folders, {', '.join(map(shown, roots[:3]))}")
+    pattern, extra = (_OLD_ENTRY, "extra_files/") if is_old else (_ENTRY, "extra/")
+    kept: list[Entry] = []
+    for entry in listing.entries:
+        inside = entry.name if is_old else entry.name.partition("/")[2]
+        if not pattern.fullmatch(inside):
+            MODEL.unsafe(
+                f"the entry {shown(entry.name)} is none that torch.export.save writes for a classifier"
+            )
+        if not inside.startswith(extra):
+            kept.append(entry)
+    return kept
 
 
 def _check_saved(data: bytes, name: str) -> None:

@@ -3,12 +3,14 @@
 PyTorch's C++ reader believes a storage's length and a tensor's offset, sizes and strides as the pickle states
 them. A file that states too much reads the memory behind a record when it is used, and writes there when it
 is trained. So each pickle is executed here with stand-ins for its objects: integers, strings and tuples are
-what they are, storages know their length, and everything else is opaque.
+what they are, storages know their length, and everything else is opaque. The machine is the C++ reader's,
+not Python's: NEWOBJ takes its arguments off and leaves the class, and BUILD is REDUCE.
 """
 
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -23,6 +25,7 @@ _ITEM_BYTES = {
     **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
     "ComplexDouble": 16,
 }
+_KIND = re.compile(r"torch \w+Storage", re.ASCII)
 _MAX_DIMENSIONS = 64
 _INTEGERS = frozenset({"BININT", "BININT1", "BININT2", "LONG1"})
 _STRINGS = frozenset({"BINUNICODE", "SHORT_BINSTRING", "BINSTRING"})
@@ -77,12 +80,12 @@ class _Machine:
             "APPENDS": lambda _: void(self._pop_to_mark()),
             "SETITEMS": lambda _: void(self._pop_to_mark()),
             "POP_MARK": lambda _: void(self._pop_to_mark()),
-            "DUP": lambda _: self._stack.append(self._stack[-1]),
+            "DUP": lambda _: self._stack.append(self._top()),
             "GLOBAL": lambda named: self._stack.append(_Global(str(named))),
-            "BINPERSID": lambda _: self._stack.append(self._storage(self._stack.pop())),
+            "BINPERSID": lambda _: self._stack.append(self._storage(*self._pop(1))),
             "REDUCE": lambda _: self._reduce(),
-            "NEWOBJ": lambda _: self._replace(2),
-            "BUILD": lambda _: self._replace(2),
+            "NEWOBJ": lambda _: void(self._pop(1)),
+            "BUILD": lambda _: self._reduce(),
         }
 
     def run(self, data: bytes) -> None:
@@ -100,7 +103,7 @@ class _Machine:
         elif opcode in _POPS:
             self._pop(_POPS[opcode])
         elif opcode in {"BINPUT", "LONG_BINPUT"}:
-            self._memo[_integer(argument)] = self._stack[-1]
+            self._memo[_integer(argument)] = self._top()
         elif opcode in {"BINGET", "LONG_BINGET"}:
             self._stack.append(self._remembered(_integer(argument)))
         elif opcode in self._special:
@@ -112,8 +115,16 @@ class _Machine:
         if count > len(self._stack):
             raise IndexError
         taken = self._stack[len(self._stack) - count :]
+        # The C++ reader keeps its marks elsewhere, and would take the item below.
+        if _MARK in taken:
+            self._refuse("takes a mark for a value")
         del self._stack[len(self._stack) - count :]
         return taken
+
+    def _top(self) -> object:
+        (value,) = self._pop(1)
+        self._stack.append(value)
+        return value
 
     def _pop_to_mark(self) -> list[object]:
         place = len(self._stack) - 1
@@ -127,10 +138,6 @@ class _Machine:
 
     def _collect(self) -> None:
         self._pop_to_mark()
-        self._stack.append(_OPAQUE)
-
-    def _replace(self, count: int) -> None:
-        self._pop(count)
         self._stack.append(_OPAQUE)
 
     def _remembered(self, key: int) -> object:
@@ -159,8 +166,8 @@ class _Machine:
 
     def _reduce(self) -> None:
         function, arguments = self._pop(2)
-        if not isinstance(function, _Global):
-            # The C++ reader calls functions by number, wherever the number comes from.
+        # The C++ reader calls functions by number, wherever it comes from; a storage's kind is a number, too.
+        if not isinstance(function, _Global) or _KIND.fullmatch(function.name):
             self._refuse("calls something that it does not name")
         if function.name == _REBUILD:
             self._tensor(arguments)

@@ -74,6 +74,37 @@ def _call_by_number(path: Path, outside: Path) -> None:
     rewrite(harmless(), path, lambda name, data: b"\x80\x02K\x00)R." if name.endswith("/data.pkl") else data)
 
 
+def _built(path: Path, outside: Path) -> None:
+    """PyTorch's reader calls on BUILD, too."""
+
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith("/data.pkl"):
+            return data
+        too_far = data.replace(b"(K@K\x01", b"(M\xff\xffK\x01", 1)
+        assert too_far.count(b")RtR") == 2
+        return too_far.replace(b")RtR", b")Rtb", 1)
+
+    rewrite(harmless(), path, change)
+
+
+def _in_folder(root: str) -> Callable[[Path, Path], None]:
+    """A ``.pt2`` file that runs a command, in a folder of this name."""
+
+    def make(path: Path, outside: Path) -> None:
+        honest = path.with_suffix(".honest")
+        _rename("x", f"x={_COMMAND}")(honest, outside)
+        with zipfile.ZipFile(honest) as source, zipfile.ZipFile(path, "w") as target:
+            for name in source.namelist():
+                target.writestr(f"{root}/{name.partition('/')[2]}", source.read(name))
+        honest.unlink()
+
+    return make
+
+
+def _two_folders(path: Path, outside: Path) -> None:
+    rewrite(harmless_export(), path, extra={"other/models/model.json": b"{}"})
+
+
 def _export(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path, Path], None]:
     """A ``.pt2`` file whose graph was edited."""
 
@@ -227,6 +258,13 @@ PICKLES = {
         Wall.PICKLE,
         "of a storage of 192",
     ),
+    "view too far, built": Hostile("calls where Python does not", _built, Wall.PICKLE, "of a storage of 192"),
+    "call by a kind's number": Hostile(
+        "calls what stands for float32", _data(b"h\x06((h\x07", b"h\x08((h\x07"), Wall.PICKLE, "does not name"
+    ),
+    "mark as value": Hostile(
+        "has PyTorch take another value", _data(b"\x88ccoll", b"\x88(0ccoll"), Wall.PICKLE, "takes a mark"
+    ),
     "call by number": Hostile("calls what it does not name", _call_by_number, Wall.PICKLE, "does not name"),
     "pt2: pickled weight": Hostile("runs a command", _pickled_weight(_saved), Wall.PICKLE, "'posix.system'"),
     "pt2: sample input": Hostile("runs a command", _hides_in_sample, Wall.PICKLE, "'posix.system'"),
@@ -249,6 +287,15 @@ EXPORTS = {
         _rename("fc.weight", f'w"+str({_COMMAND})+"'),
         Wall.EXPORT,
         "could become code",
+    ),
+    "pt2: folder called extra": Hostile(
+        "passes for texts that nobody reads", _in_folder("extra"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: folder called extra_files": Hostile(
+        "passes for texts that nobody reads", _in_folder("extra_files"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: two folders": Hostile(
+        "has readers differ on what is in it", _two_folders, Wall.EXPORT, "lie in 2 folders"
     ),
     "pt2: argument's name": Hostile(
         "is run as a default value", _export(_argument), Wall.EXPORT, "could become code"

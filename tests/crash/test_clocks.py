@@ -65,7 +65,7 @@ def test_a_sweeper_whose_clock_is_hours_off_ends_the_leases_that_have_expired(
     bench, fleet, minutes, tmp_path
 ):
     """And no other: the second attempt, with a lease of its own, is left to succeed."""
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     sweeper = fleet.housekeeper(environment=skewed(minutes))
     fleet.worker("ignore_everything")
     job_id = bench.submit()

@@ -40,7 +40,7 @@ def wait_for_takeover(bench, job_id):
 
 
 def test_the_child_of_a_worker_that_was_cut_off_is_killed_when_it_hears_so(bench, fleet, cable, tmp_path):
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     fleet.housekeeper()
     far_worker(fleet, bench, cable, "ignore_everything")
     job_id = bench.submit()
@@ -58,7 +58,7 @@ def test_the_child_of_a_worker_that_was_cut_off_is_killed_when_it_hears_so(bench
 
 def test_what_a_worker_publishes_after_a_cut_is_refused(bench, fleet, cable, tmp_path):
     """It finishes while it is cut off from Postgres alone, and stores its results beside the other's."""
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     fleet.housekeeper()
     far_worker(fleet, bench, cable, "succeed_when_allowed")
     job_id = bench.submit(model=b"wait")
@@ -98,7 +98,7 @@ def test_a_publication_whose_answer_is_lost_stays(bench, fleet, cable, tmp_path)
 @pytest.mark.parametrize("first_ends", ["before", "after"])
 def test_a_stalled_worker_comes_back_too_late(bench, fleet, tmp_path, first_ends):
     """Its child's results lie on its disk; the other worker is done before or after it comes back."""
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     fleet.housekeeper()
     worker = fleet.worker("succeed_when_allowed")
     job_id = bench.submit(model=b"wait")

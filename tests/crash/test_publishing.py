@@ -35,7 +35,7 @@ def stored(bench, job_id):
 
 def test_a_worker_killed_before_its_commit_has_published_nothing(bench, fleet, tmp_path):
     """All results are stored, and the row that the commit needs is in other hands."""
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     job_id = start_job(bench, fleet)
     with held_job(bench, job_id):
         fleet.let_child_finish(job_id)
@@ -59,7 +59,7 @@ def test_a_worker_killed_while_its_commit_happens_has_published(bench, fleet, tm
 
 
 def test_a_worker_killed_while_it_stores_results_is_replaced(bench, fleet, cable, tmp_path):
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=cable.address)
     cable.cut_after(1 << 20)
     fleet.let_child_finish(job_id)

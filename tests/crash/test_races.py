@@ -60,7 +60,7 @@ def test_a_sweeper_killed_in_mid_sweep_has_swept_nothing(bench, fleet, tmp_path)
 
 
 def test_a_job_goes_on_without_a_sweeper_and_its_loss_is_mended_by_the_next(bench, fleet, tmp_path):
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     sweeper = fleet.housekeeper()
     fleet.worker("ignore_everything")
     job_id = bench.submit()

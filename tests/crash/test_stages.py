@@ -40,7 +40,7 @@ def wait_for_middle(bench, job_id, attempt, stage):
 @pytest.mark.timeout(900)
 def test_a_job_survives_the_loss_of_its_worker_at_every_stage(bench, fleet, digits, tmp_path):
     """In turn, the worker alone is killed, whose child then dies of it, and both at once."""
-    bench.configure(lease_seconds=2.0)
+    bench.configure(lease_seconds=4.0)
     fleet.housekeeper()
     fleet.worker()
     fleet.worker()

@@ -4,7 +4,7 @@ from ladder_schema.jobs import JobStatus
 from tests.observability.conftest import eventually
 
 REQUEST = "find-me"
-LEASES = {"LADDER_LEASE_SECONDS": "1", "LADDER_HEARTBEAT_SECONDS": "0.1"}
+LEASES = {"LADDER_LEASE_SECONDS": "4", "LADDER_HEARTBEAT_SECONDS": "0.1"}
 
 
 def test_a_job_can_be_followed_through_all_processes_by_its_request(service, files):

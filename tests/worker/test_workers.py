@@ -97,7 +97,7 @@ def test_duplicate_wake_ups_are_harmless(bench, app, start_worker):
 
 
 def test_a_killed_worker_is_replaced_by_another(bench, app, start_worker):
-    bench.configure(lease_seconds=1.0)
+    bench.configure(lease_seconds=3.0)
     worker = start_worker("ignore_everything")
     job_id = bench.submit()
     send_wakeup(app, bench.queue)
@@ -111,7 +111,7 @@ def test_a_killed_worker_is_replaced_by_another(bench, app, start_worker):
         tidy(bench.sessions, app, bench.settings)
         return bench.job(job_id).status is JobStatus.QUEUED
 
-    bench.wait_until(is_swept, seconds=5)
+    bench.wait_until(is_swept)
     bench.runner("succeed").run_queued_jobs(bench.queue)
     assert bench.job(job_id).status is JobStatus.SUCCEEDED
     assert [a.outcome for a in bench.attempts(job_id)] == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]

@@ -89,7 +89,7 @@ class Bench:
         """Whether a process runs; one that has died and waits to be reaped does not."""
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
 
     def submit(self, model: bytes = b"a model", dataset: bytes = b"a dataset", **config: object) -> UUID:

@@ -29,6 +29,17 @@ _CONNECT_ARGS = {
     "tcp_user_timeout": 10_000,
 }
 
+# The same for the server, whose own defaults are hours: a worker that is gone, or stands still in the middle
+# of a transaction, holds its job's row, and neither a sweep nor a cancel gets past. Shorter than a lease.
+_SERVER_OPTIONS = {
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+}
+
 
 def connect(database_url: str) -> Engine:
     """Pool of connections; none is opened before it is needed.
@@ -39,7 +50,8 @@ def connect(database_url: str) -> Engine:
     url = make_url(database_url)
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
-    options = f"{url.query.get('options', '')} -c timezone=UTC"
+    given = url.query.get("options", "")
+    options = " ".join([str(given), *(f"-c {name}={value}" for name, value in _SERVER_OPTIONS.items())])
     engine = create_engine(
         url,
         pool_size=10,
@@ -71,6 +83,11 @@ def _refuse_if_closed(connection: DBAPIConnection, _record: object, _proxy: obje
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions of this engine; objects stay readable after the commit, for the answer made from them."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def be_patient(session: Session) -> None:
+    """Let this transaction wait for another server, such as the object store: it holds no row of a job."""
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1h'"))
 
 
 def ping(session: Session) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, delete, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from ladder_jobs.database import be_patient
 from ladder_jobs.objects import ObjectStore, job_prefix
 from ladder_jobs.tables import Deletion, Job, Upload
 from ladder_schema.jobs import JobStatus
@@ -115,7 +116,11 @@ def delete_objects(session: Session, store: ObjectStore, *, limit: int) -> int:
 
 
 def may_delete(session: Session) -> bool:
-    """Whether objects may be deleted until the end of this transaction; a hold waits for that end."""
+    """Whether objects may be deleted until the end of this transaction; a hold waits for that end.
+
+    The transaction may wait for the store then: it holds no row of a job.
+    """
+    be_patient(session)
     return bool(session.scalar(select(func.pg_try_advisory_xact_lock_shared(_HOLD))))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -34,7 +34,8 @@ from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
 
-DATABASE_OUTAGE = (OperationalError, InterfaceError, PoolTimeoutError)
+# The second is also what Postgres calls the end of a transaction in which this process stood still.
+DATABASE_OUTAGE = (OperationalError, InternalError, InterfaceError, PoolTimeoutError)
 
 _T = TypeVar("_T")
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import structlog
 
@@ -87,7 +88,7 @@ def find_bubblewrap(settings: WorkerSettings, users: ChildUsers | None, *, gpu: 
         log.info("no_bubblewrap", reason="not installed" if settings.bubblewrap == "auto" else "switched off")
         return None
     bubblewrap = Bubblewrap(program, gpu)
-    root = settings.work_dir / "self-test" / str(os.getpid())
+    root = settings.work_dir / "self-test" / uuid4().hex
     with borrowed(users) as identity, Workspace(root, identity) as workspace:
         reason = _fault(bubblewrap, workspace)
     if reason is not None:

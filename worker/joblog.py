@@ -54,7 +54,7 @@ class Growth:
             with self._path.open("rb") as file:
                 file.seek(self._start)
                 return file.read(MAX_CHUNK_BYTES)
-        except FileNotFoundError:
+        except OSError:  # not there yet, or cannot be read: no reason for the heartbeat to fail
             return b""
 
 

@@ -131,7 +131,7 @@ class Lease:
                         rider.write(session)
         except LeaseLost:
             answer = Answer.LOST
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             HEARTBEAT_FAILURES.inc()
             log.warning("heartbeat_failed", error=type(error).__name__)
             return

@@ -53,6 +53,7 @@ _NOT_THE_CHILDS = frozenset(
         ErrorCode.CHILD_CRASHED,
         ErrorCode.PROTOCOL_VIOLATION,
         ErrorCode.WORKER_LOST,
+        ErrorCode.QUEUE_TIMEOUT,
     }
 )
 

@@ -20,6 +20,7 @@ import torch
 from ladder_core.classifier.attention import FUSED_ATTENTION
 from ladder_core.classifier.graph import Graph, Node, TensorRef, Value, walk
 from ladder_core.classifier.network import UploadedTensor
+from ladder_core.classifier.parse import forward_graph
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
@@ -48,7 +49,7 @@ def separate_constants(script: torch.jit.ScriptModule) -> None:
             layer twice, fused for prediction and unfused for training, and which of the merged uses were one
             weight can no longer be told.
     """
-    graph: torch._C.Graph = script.graph
+    graph = forward_graph(script)
     for node in list(graph.nodes()):
         if node.kind() != "prim::Constant":
             continue

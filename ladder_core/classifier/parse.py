@@ -50,12 +50,21 @@ def parse(script: torch.jit.ScriptModule) -> Graph:
             custom classes, attributes assigned in forward, calls that cannot be inlined, or a batch norm or
             dropout that is always in training mode.
     """
-    try:
-        source: torch._C.Graph = script.graph.copy()
-    except (RuntimeError, AttributeError) as error:
-        raise _unsupported("the file has no forward method; trace or script the whole model") from error
+    source = forward_graph(script).copy()
     torch._C._jit_pass_inline(source)  # noqa: SLF001 - the graph has no public interface
     return _Parser(script).parse(source)
+
+
+def forward_graph(script: torch.jit.ScriptModule) -> torch._C.Graph:
+    """The module's own graph of ``forward``.
+
+    Raises:
+        ModelError: ``MODEL_UNSUPPORTED`` if there is none.
+    """
+    try:
+        return script.graph
+    except (RuntimeError, AttributeError) as error:
+        raise _unsupported("the file has no forward method; trace or script the whole model") from error
 
 
 def _unsupported(message: str) -> ModelError:

@@ -1,11 +1,13 @@
 """Sweeps: expired leases end, the others stay; rows on both sides of every horizon."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.exc import InternalError
 
 from ladder_jobs import sweeps
 from ladder_jobs.claims import Answer, heartbeat, release, sweep
@@ -51,6 +53,23 @@ def test_a_lost_worker_gives_its_job_back(jobs, alice, sessions):
     with sessions() as session:
         outcomes = {a.job_id: a.outcome for a in session.scalars(select(Attempt))}
     assert outcomes == {lost: Outcome.WORKER_LOST, kept: None}
+
+
+def test_a_worker_that_stands_still_in_a_transaction_holds_nobody_up(jobs, alice, sessions):
+    """Stopped between a heartbeat and its commit it has the row locked, and no sweep waits for it."""
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    expire(jobs, job_id)
+    stalled = sessions()
+    heartbeat(stalled, claim, lease_seconds=60)
+    assert jobs.do(sweep, max_worker_losses=10).requeued == 0, "the row is locked"
+    deadline = time.monotonic() + 25
+    while not jobs.do(sweep, max_worker_losses=10).requeued:
+        assert time.monotonic() < deadline, "Postgres did not end the transaction"
+    with pytest.raises(InternalError, match="idle-in-transaction"):
+        stalled.commit()
+    stalled.close()
+    assert jobs.row(job_id).status is JobStatus.QUEUED
 
 
 def test_losing_workers_has_its_own_cap(jobs, alice):

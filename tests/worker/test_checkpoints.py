@@ -115,6 +115,7 @@ def test_what_is_taken_is_a_plain_file_of_a_fitting_size(tmp_path):
     os.mkfifo(box / "pipe")
     os.link(elsewhere / "file", box / "second-name")
     (box / "empty").touch()
+    (box / "directory" / "within").mkdir(parents=True)
     with pytest.raises(FileMissing, match="gone is missing"):
         take(box / "gone", tmp_path / "taken", max_bytes=4)
     complaints = {
@@ -122,12 +123,15 @@ def test_what_is_taken_is_a_plain_file_of_a_fitting_size(tmp_path):
         "way/file": "is no file",
         "link": "is no file",
         "pipe": "is no plain file",
+        "directory": "is no plain file",
         "second-name": "is no plain file",
         "empty": "has 0 bytes",
     }
     for name, complaint in complaints.items():
         with pytest.raises(ProtocolViolation, match=complaint):
             take(box / name, tmp_path / "taken", max_bytes=4)
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {"box", "elsewhere"}, "nothing of what was refused stays"
     assert (elsewhere / "file").exists()
 
 

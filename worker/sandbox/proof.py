@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import structlog
 
@@ -73,7 +74,7 @@ def prove(settings: WorkerSettings, users: ChildUsers | None, device: str) -> tu
         SandboxError: A wall is missing or was climbed, and ``settings.sandbox`` is ``strict``.
         OSError: The process could not be started.
     """
-    root = settings.work_dir / "self-test" / str(os.getpid())
+    root = settings.work_dir / "self-test" / uuid4().hex
     with borrowed(users) as identity, Workspace(root, identity) as workspace:
         outside = root / "outside"
         outside.mkdir()

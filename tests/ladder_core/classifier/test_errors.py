@@ -204,3 +204,25 @@ def test_wrong_image_size(tmp_path):
     error = error_of(lenet_file(tmp_path / "model.pt"), images=torch.rand(2, 3, 16, 16))
     assert error.code is ErrorCode.MODEL_REJECTS_IMAGES
     assert "(3, 16, 16)" in error.message
+
+
+class Infers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(256, CLASSES)
+
+    @torch.jit.export
+    def infer(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_program_without_forward(tmp_path, frozen):
+    script = torch.jit.script(Infers().eval())
+    if frozen:
+        script = torch.jit.freeze(script, preserved_attrs=["infer"])
+    path = tmp_path / "m.pt"
+    script.save(str(path))
+    error = error_of(path)
+    assert error.code is ErrorCode.MODEL_UNSUPPORTED
+    assert "no forward method" in error.message

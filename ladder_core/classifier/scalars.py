@@ -84,6 +84,7 @@ def power(base: float, exponent: float) -> float:
     """
     if base == 0 and exponent < 0:
         raise ZeroDivisionError("0.0 cannot be raised to a negative power")
+    base, exponent = float(base), float(exponent)
     try:
         return math.pow(base, exponent)
     except OverflowError:

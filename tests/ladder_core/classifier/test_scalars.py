@@ -92,6 +92,13 @@ def test_texts_and_lists_stay_short(name, overload, operands):
         python_function(name, overload, takes_tensors=False)(*operands)
 
 
+def test_a_power_is_odd_if_its_exponent_is_as_a_double():
+    """2^53 + 1 is none, and becomes 2^53."""
+    operands = (-2, (1 << 53) + 1)
+    assert torchscript("aten::pow(int, int) -> float")(*operands) == math.inf
+    assert scalar_function("aten::pow", "int")(*operands) == math.inf
+
+
 def load(directory, *lines):
     path = directory / "model.pt"
     says(*lines)(path, directory / "outside")

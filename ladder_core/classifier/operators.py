@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import torch
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
+from ladder_core.classifier import scalars
 from ladder_core.classifier.attention import native_multi_head_attention, transformer_encoder_layer
 
 # The numbers TorchScript uses for dtypes (c10/core/ScalarType.h) and layouts (c10/core/Layout.h).
@@ -39,6 +40,7 @@ _LAYOUT_CODES = {torch.strided: 0, torch.sparse_coo: 1}
 def _format(template: str, *values: object) -> str:
     # Not str.format: an uploaded template may name attributes ("{0.__class__}").
     pieces = template.split("{}")
+    scalars.check_items(len(template) + sum(len(value) for value in values if isinstance(value, (str, list))))
     filled = [piece + str(value) for piece, value in zip(pieces, values, strict=False)]
     return "".join([*filled, *pieces[len(filled) :]])
 
@@ -81,57 +83,56 @@ _NUMBERS: dict[str, Callable[..., Any]] = {
     "aten::__and__": operator.and_,
     "aten::__or__": operator.or_,
     "aten::__xor__": operator.xor,
-    "aten::__derive_index": _derive_index,
+    "aten::__derive_index": scalars.wrapped(_derive_index),
     "aten::__range_length": _range_length,
     "aten::Bool": bool,
     "aten::Float": float,
-    "aten::Int": int,
-    "aten::abs": abs,
-    "aten::add": operator.add,
+    "aten::Int": scalars.truncated,
+    "aten::abs": scalars.wrapped(abs),
+    "aten::add": scalars.joined(scalars.wrapped(operator.add)),
     "aten::ceil": math.ceil,
     "aten::div": operator.truediv,
     "aten::eq": operator.eq,
     "aten::exp": math.exp,
     "aten::floor": math.floor,
-    "aten::floordiv": operator.floordiv,
+    "aten::floordiv": scalars.wrapped(operator.floordiv),
     "aten::format": _format,
     "aten::ge": operator.ge,
     "aten::gt": operator.gt,
     "aten::le": operator.le,
     "aten::log": math.log,
     "aten::lt": operator.lt,
-    "aten::mul": operator.mul,
+    "aten::mul": scalars.repeated(scalars.wrapped(operator.mul)),
     "aten::ne": operator.ne,
-    "aten::neg": operator.neg,
+    "aten::neg": scalars.wrapped(operator.neg),
     "aten::remainder": operator.mod,
     "aten::round": round,
     "aten::sqrt": math.sqrt,
     "aten::str": str,
-    "aten::sub": operator.sub,
+    "aten::sub": scalars.wrapped(operator.sub),
 }
 """Pure functions of numbers, booleans, strings and None: safe to evaluate at compile time."""
 
 _OVERLOADED_NUMBERS: dict[tuple[str, str], Callable[..., Any]] = {
-    # pow of two ints is a float unless the overload says otherwise.
-    ("aten::pow", "int"): lambda base, exponent: float(base**exponent),
-    ("aten::pow", "float"): operator.pow,
-    ("aten::pow", "int_float"): operator.pow,
-    ("aten::pow", "float_int"): operator.pow,
-    ("aten::pow", "int_to_int"): operator.pow,
-    ("aten::pow", "Scalar_Scalar"): operator.pow,
+    ("aten::pow", "int"): scalars.power,
+    ("aten::pow", "float"): scalars.power,
+    ("aten::pow", "int_float"): scalars.power,
+    ("aten::pow", "float_int"): scalars.power,
+    ("aten::pow", "int_to_int"): scalars.integer_power,
+    ("aten::pow", "Scalar_Scalar"): scalars.power,
 }
 
 _CONTAINERS: dict[str, Callable[..., Any]] = {
     "aten::__contains__": operator.contains,
     "aten::__getitem__": operator.getitem,
     "aten::_set_item": _set_item,
-    "aten::add_": operator.iadd,
+    "aten::add_": scalars.extend,
     "aten::all": all,
     "aten::any": any,
     "aten::append": list.append,
     "aten::clear": lambda items: items.clear(),
     "aten::copy": lambda items: items.copy(),
-    "aten::extend": list.extend,
+    "aten::extend": scalars.extend,
     "aten::index": list.index,
     "aten::insert": list.insert,
     "aten::items": lambda mapping: list(mapping.items()),
@@ -143,7 +144,7 @@ _CONTAINERS: dict[str, Callable[..., Any]] = {
     "aten::pop": lambda items, *index: items.pop(*index),
     "aten::reverse": list.reverse,
     "aten::slice": _slice,
-    "aten::sum": sum,
+    "aten::sum": scalars.wrapped(sum),
     "aten::values": lambda mapping: list(mapping.values()),
     "prim::max": max,
     "prim::min": min,
@@ -218,7 +219,7 @@ _STATE: dict[str, Callable[..., Any]] = {
     "aten::is_scripting": lambda: True,
     "prim::RaiseException": _raise,
     "prim::Uninitialized": lambda: None,
-    "prim::rangelist": lambda stop: list(range(stop)),
+    "prim::rangelist": scalars.numbers_below,
 }
 
 IGNORED = frozenset({"aten::warn", "prim::Print", "prim::RecordFunction", "aten::manual_seed"})

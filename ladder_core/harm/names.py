@@ -33,21 +33,26 @@ _LITERALS = frozenset(
 )
 _WORD = re.compile(r"[\w.]*", re.ASCII)
 _LITERAL = re.compile(r"[^\x00-\x1f\x7f\"'\\{}]*")
-_ARGUMENTS = "forward_arg_names"
+# Of inputs and values, which become arguments and variables of the function.
+_VARIABLES = frozenset({"name", "as_name", "forward_arg_names"})
+# What the function calls its module and PyTorch, and would no longer find.
+_TAKEN = frozenset({"self", "torch"})
 
 
 def unsafe_name(root: object) -> str | None:
     """The first name in a document that could become something else than a name; None where there is none."""
     for key, name in _names("", root):
         pattern = _LITERAL if key in _LITERALS else _WORD
-        if not pattern.fullmatch(name) or (key == _ARGUMENTS and not is_argument(name)):
+        if not pattern.fullmatch(name) or (key in _VARIABLES and not is_argument(name)):
             return name
     return None
 
 
 def is_argument(name: object) -> bool:
     """Whether a name may be an argument's."""
-    return isinstance(name, str) and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+    if not isinstance(name, str) or name in _TAKEN:
+        return False
+    return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
 
 
 def is_literal(name: object) -> bool:
@@ -65,7 +70,9 @@ def _names(key: str, root: object) -> Iterator[tuple[str, str]]:
         elif isinstance(item, list):
             waiting.extend((key, value) for value in item)
         elif isinstance(item, dict):
+            # An operator's own argument, beside which its value stands, may be called "self" or "from".
+            is_operand = "arg" in item
             for inner, value in item.items():
                 yield key, inner
                 if inner not in _FREE:
-                    waiting.append((inner, value))
+                    waiting.append(("" if is_operand and inner == "name" else inner, value))

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ladder_core.errors import ModelError
 from ladder_core.harm.limits import MODEL, shown
+from ladder_schema.errors import ErrorCode
 
 _REBUILD = "torch._utils _rebuild_tensor_v2"
 _ITEM_BYTES = {
@@ -56,7 +58,8 @@ def check_storages(data: bytes, name: str, records: Mapping[str, int]) -> None:
         records: Bytes of each record it may name, by the key it names it by.
 
     Raises:
-        ModelError: ``MODEL_UNSAFE``, naming the pickle and what in it reaches too far.
+        ModelError: ``MODEL_UNSAFE``, naming the pickle and what in it reaches too far; ``MODEL_UNSUPPORTED``
+            for an expanded tensor, whose items share memory: nothing can be written to it.
     """
     try:
         _Machine(name, records).run(data)
@@ -186,6 +189,12 @@ class _Machine:
         last = offset + sum((size - 1) * stride for size, stride in extent)
         if 0 not in sizes and last >= items:
             self._refuse(f"makes a tensor that reaches item {last} of a storage of {items}")
+        if any(size > 1 and stride == 0 for size, stride in zip(sizes, strides, strict=True)):
+            raise ModelError(
+                ErrorCode.MODEL_UNSUPPORTED,
+                f"the model holds an expanded tensor of shape {sizes}, whose items share memory: replace it "
+                "by its clone() before saving",
+            )
 
     def _refuse(self, what: str) -> NoReturn:
         MODEL.unsafe(f"the pickle {shown(self._name)} {what}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ladder_schema.errors import ErrorCode
 from tests.hostile.base import Hostile, Wall, harmless, harmless_export, rewrite
 
 
@@ -262,6 +263,13 @@ PICKLES = {
     "call by a kind's number": Hostile(
         "calls what stands for float32", _data(b"h\x06((h\x07", b"h\x08((h\x07"), Wall.PICKLE, "does not name"
     ),
+    "items that share memory": Hostile(
+        "makes a tensor that nothing can be written to",
+        _data(b"(K@K\x01", b"(K\x00K\x01"),
+        Wall.PICKLE,
+        "share memory",
+        ErrorCode.MODEL_UNSUPPORTED,
+    ),
     "mark as value": Hostile(
         "has PyTorch take another value", _data(b"\x88ccoll", b"\x88(0ccoll"), Wall.PICKLE, "takes a mark"
     ),
@@ -281,6 +289,18 @@ EXPORTS = {
     "pt2: operator": Hostile("reads a file", _export(_operator), Wall.EXPORT, "aten.from_file"),
     "pt2: input's name": Hostile(
         "is run as a default value", _rename("x", f"x={_COMMAND}"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: input called torch": Hostile(
+        "takes PyTorch's place in the function", _rename("x", "torch"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: input called self": Hostile(
+        "is an argument twice", _rename("x", "self"), Wall.EXPORT, "could become code"
+    ),
+    "pt2: value's name": Hostile(
+        "is assigned to an attribute",
+        _rename("flatten", "torch.Tensor.add"),
+        Wall.EXPORT,
+        "could become code",
     ),
     "pt2: parameter's name": Hostile(
         "breaks out of a string",

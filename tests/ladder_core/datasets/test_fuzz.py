@@ -4,9 +4,11 @@
 """
 
 import functools
+import io
 import os
 import shutil
 import tempfile
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -109,6 +111,7 @@ def read_or_refuse(content: bytes) -> str:
         assert batch.min() >= 0
         assert batch.max() <= 1
         assert len(batch) == len(labels)
+        assert all(name.isprintable() for name in dataset.class_names)
     except HardeningError as error:
         ending, message = str(error.code), error.message
     else:
@@ -120,6 +123,52 @@ def read_or_refuse(content: bytes) -> str:
     assert message.isprintable(), message
     assert str(directory) not in message, "a path of ours is nobody's business"
     return ending
+
+
+# What takes an array's header for Python, and what it says of the array.
+HEADERS = st.sampled_from(
+    ["[" * 9000, "-" * 9000 + "1", "(" * 300, "1", "{}", "{'descr': '|u1'}", "'" * 3, "\\"]
+)
+DTYPES = st.sampled_from(["|u1", "<f4", ">f4", "|O", "|V0", "<U9999999", "<M8[s]", "<c8", "<f16", "x", ""])
+SIZES = st.sampled_from([0, 1, 2, 3, 8, 12, -1, True, 1.5, None, "8", 1 << 31, 1 << 62, 1 << 64])
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> bytes:
+    """An npy header: odd text, or a dictionary of odd things."""
+    if draw(st.booleans()):
+        return draw(HEADERS).encode()
+    shape = tuple(draw(st.lists(SIZES, max_size=5)))
+    order = draw(st.sampled_from([True, False, 0, None]))
+    return repr({"descr": draw(DTYPES), "fortran_order": order, "shape": shape}).encode()
+
+
+@fuzzed
+@given(
+    header=headers(), member=st.sampled_from(["x_train", "y_train", "class_names"]), size=st.integers(0, 4096)
+)
+def test_odd_headers_are_read_or_refused(header: bytes, member: str, size: int) -> None:
+    """The container is whole, and one array's header says what NumPy would not write."""
+    odd = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + bytes(size)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(uploads()["npz"])) as good, zipfile.ZipFile(buffer, "w") as changed:
+        for name in good.namelist():
+            changed.writestr(name, odd if name == f"{member}.npy" else good.read(name))
+    read_or_refuse(buffer.getvalue())
+
+
+@fuzzed
+@given(points=st.lists(st.integers(0, 0xFFFFFFFF), min_size=4, max_size=4))
+def test_odd_class_names_are_read_or_refused(points: list[int]) -> None:
+    """Code points that are none, controls and surrogates: nothing of them reaches a report."""
+    descr = repr({"descr": "<U2", "fortran_order": False, "shape": (2,)}).encode() + b"\n"
+    content = b"".join(point.to_bytes(4, "little") for point in points)
+    odd = b"\x93NUMPY\x01\x00" + len(descr).to_bytes(2, "little") + descr + content
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(uploads()["npz"])) as good, zipfile.ZipFile(buffer, "w") as changed:
+        for name in good.namelist():
+            changed.writestr(name, odd if name == "class_names.npy" else good.read(name))
+    read_or_refuse(buffer.getvalue())
 
 
 KINDS = ("npz", "zip", "tar", "tar.gz", "tar.xz", "parquet", "shards")

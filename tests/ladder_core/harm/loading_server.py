@@ -1,5 +1,7 @@
 """Loads the files named on standard input, each in a process of its own, and says how that ended.
 
+A line is an image's channels, height and width, and the file. What can be loaded is given images, too.
+
 An answer is one line: ``classifier``, the code of a named error, ``killed by`` a signal (which a worker names
 for its user), or ``unnamed`` and what was raised.
 """
@@ -11,6 +13,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,9 +25,9 @@ from tests.hostile.base import harmless, harmless_export
 _SECONDS, _MAX_BYTES = 20, 3 << 30
 
 
-def outcome(path: Path) -> str:
+def outcome(path: Path, shape: Sequence[int]) -> str:
     try:
-        load_classifier(path)
+        load_classifier(path).probe(torch.rand(4, *shape))
     except HardeningError as error:
         printable = bool(error.message) and error.message.isprintable()
         return str(error.code) if printable else f"unnamed: a message nobody can read, {error.message!r}"
@@ -50,7 +53,8 @@ def main() -> None:
         if (child := os.fork()) == 0:
             signal.alarm(_SECONDS)
             resource.setrlimit(resource.RLIMIT_DATA, (_MAX_BYTES, _MAX_BYTES))
-            os.write(writing, outcome(Path(line.rstrip("\n"))).encode())
+            *shape, path = line.rstrip("\n").split(" ", 3)
+            os.write(writing, outcome(Path(path), [int(size) for size in shape]).encode())
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:

@@ -23,6 +23,8 @@ from ladder_core.harm.pickles import TORCHSCRIPT_GLOBALS, check_pickle
 from ladder_core.harm.symbols import check_guard, check_symbolic
 from ladder_core.harm.torchscript_code import check_program
 from tests.hostile.base import harmless, harmless_export, rewrite
+from tests.ladder_core.classifier.zoo import saved
+from tests.ladder_core.harm.mutations import change, is_changed
 
 # Hundreds by default; LADDER_FUZZ_EXAMPLES=5000 for thousands.
 EXAMPLES = int(os.environ.get("LADDER_FUZZ_EXAMPLES", "100"))
@@ -34,6 +36,17 @@ FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SEEDS = {"torchscript": harmless, "pt2": harmless_export}
+# Models of several kinds, of the zoo: numbers and branches, tails, convolutions, folded and exported graphs.
+ZOO = [
+    ("control_flow", "scripted"),
+    ("head_in_branch", "scripted"),
+    ("mlp_softmax", "traced"),
+    ("mlp_sigmoid", "frozen"),
+    ("lenet_log_softmax", "scripted"),
+    ("lenet_log_softmax", "pt2"),
+    ("exported_branch", "pt2"),
+]
+ZOO_SHAPE = (1, 16, 16)
 FRAGMENTS = st.sampled_from(
     [
         b"torch.save", b"ops.aten.from_file", b"__setstate__", b"__torch__.torch.classes.a.B", b"getattr",
@@ -109,8 +122,8 @@ def test_mutated_entries(kind, upload, data):
 
 
 @pytest.fixture(scope="module")
-def load() -> Iterator[Callable[[Path], str]]:
-    """How loading a file ends, in a process of its own."""
+def load() -> Iterator[Callable[..., str]]:
+    """How loading a file ends, and running it on images of a shape, in a process of its own."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.ladder_core.harm.loading_server"],
         stdin=subprocess.PIPE,
@@ -118,8 +131,8 @@ def load() -> Iterator[Callable[[Path], str]]:
         text=True,
     ) as server:
 
-        def ask(path: Path) -> str:
-            server.stdin.write(f"{path}\n")
+        def ask(path: Path, shape: tuple[int, ...] = (1, 8, 8)) -> str:
+            server.stdin.write(f"{' '.join(map(str, shape))} {path}\n")
             server.stdin.flush()
             return server.stdout.readline().rstrip("\n")
 
@@ -149,6 +162,42 @@ def test_what_passes_the_walls_is_loaded_or_named(kind, upload, load, data):
     except ModelError:
         return
     ending = load(upload)
+    event(ending)
+    assert ending
+    assert not ending.startswith(("unnamed", "exited")), ending
+
+
+@pytest.fixture(scope="module", params=ZOO, ids=" ".join)
+def of_the_zoo(request, tmp_path_factory) -> bytes:
+    return saved(*request.param, tmp_path_factory.mktemp("zoo") / "seed").read_bytes()
+
+
+def test_the_zoo_is_loaded(of_the_zoo, upload, load):
+    upload.write_bytes(of_the_zoo)
+    assert load(upload, ZOO_SHAPE) == "classifier"
+
+
+@FUZZ
+@given(data=st.data())
+def test_what_keeps_its_form_is_loaded_or_named(of_the_zoo, upload, load, data):
+    """Other integers, names and lines; what passes the walls is given images, too."""
+    upload.write_bytes(of_the_zoo)
+    with zipfile.ZipFile(upload) as whole:
+        names = [name for name in whole.namelist() if is_changed(name)]
+    for _ in range(data.draw(st.integers(1, 2), "changes")):
+        victim = data.draw(st.sampled_from(names), "entry")
+        rewrite(
+            upload.read_bytes(),
+            upload,
+            lambda name, content, victim=victim: (
+                change(data.draw, name, content) if name == victim else content
+            ),
+        )
+    try:
+        check_model(upload)
+    except ModelError:
+        return
+    ending = load(upload, ZOO_SHAPE)
     event(ending)
     assert ending
     assert not ending.startswith(("unnamed", "exited")), ending

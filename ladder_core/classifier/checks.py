@@ -22,11 +22,11 @@ def check_classes(classes: int, form: OutputForm) -> None:
     """Check that the scores are those of one class out of several.
 
     Args:
-        classes: K, as the classifier's logits have it: two for each probability a sigmoid gives.
+        classes: K, as the classifier's logits have it: two for one number per image.
         form: The scale of the file's scores.
 
     Raises:
-        ModelError: ``MODEL_NOT_CLASSIFIER`` for a multi-label model or a regression.
+        ModelError: ``MODEL_NOT_CLASSIFIER`` for a multi-label model, or a softmax over one score.
     """
     if form is OutputForm.BINARY_PROBABILITY and classes > 2:
         raise _not_classifier(
@@ -35,8 +35,8 @@ def check_classes(classes: int, form: OutputForm) -> None:
         )
     if classes < 2:
         raise _not_classifier(
-            "the model returns one unbounded number per image, as regressions do; for two classes end in a "
-            "sigmoid or in two logits"
+            "the model ends in a softmax over one score, which is 1 for every image; for two classes end in "
+            "a sigmoid or in two logits"
         )
 
 

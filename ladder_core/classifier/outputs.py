@@ -8,7 +8,7 @@ taking logarithms of rounded probabilities, but by not applying the softmax in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -27,6 +27,13 @@ class OutputForm(StrEnum):
     PROBABILITIES = "probabilities"
     BINARY_PROBABILITY = "binary_probability"
     """One number per image: the probability of class 1 of two."""
+    BINARY_LOGIT = "binary_logit"
+    """One unbounded number per image: the logit of class 1 of two, positive where it is the answer."""
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the file returns one number per image, of which the classifier makes two logits."""
+        return self in (OutputForm.BINARY_PROBABILITY, OutputForm.BINARY_LOGIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,14 @@ class OutputSpec:
             return torch.softmax(logits, 1)
         if self.form is OutputForm.BINARY_PROBABILITY:
             return torch.sigmoid(logits[:, 1:] - logits[:, :1])
+        if self.form is OutputForm.BINARY_LOGIT:
+            return logits[:, 1:] - logits[:, :1]
         return logits
+
+    def of(self, scores: int) -> OutputSpec:
+        """The same, once the number of scores per image is known: one unbounded score is a binary logit."""
+        is_one = scores == 1 and self.form is OutputForm.LOGITS
+        return replace(self, form=OutputForm.BINARY_LOGIT) if is_one else self
 
 
 @dataclass(frozen=True, slots=True)

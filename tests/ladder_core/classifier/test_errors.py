@@ -166,7 +166,7 @@ REFUSED = {
     "connection around the head": (AroundHead, ErrorCode.MODEL_UNSUPPORTED, "depend on more"),
     "different heads": (TwoHeads, ErrorCode.MODEL_UNSUPPORTED, "different heads"),
     "multi-label": (lambda: Mlp(3, nn.Sigmoid()), ErrorCode.MODEL_NOT_CLASSIFIER, "multi-label"),
-    "regression": (lambda: Mlp(1, nn.Identity()), ErrorCode.MODEL_NOT_CLASSIFIER, "regression"),
+    "softmax over one score": (lambda: Mlp(1, nn.Softmax(1)), ErrorCode.MODEL_NOT_CLASSIFIER, "one score"),
     "softmax over the batch": (lambda: Mlp(3, nn.Softmax(dim=0)), ErrorCode.MODEL_NOT_CLASSIFIER, "axis 0"),
     "class index": (ClassIndex, ErrorCode.MODEL_NOT_CLASSIFIER, "(N, K)"),
     "segmentation": (Segmentation, ErrorCode.MODEL_NOT_CLASSIFIER, "segmentation"),

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
-from ladder_core.classifier import load_classifier
+from benchmarks.zoo.ways import WAYS
+from ladder_core.classifier import OutputForm, load_classifier
 from ladder_schema.config import Preprocessing
 
 from .zoo import CLASSES, Mlp, build, export, images
@@ -305,3 +306,27 @@ def test_a_forward_that_writes_its_images_leaves_the_callers_alone(tmp_path, way
     assert torch.equal(x, kept)
     classifier(x.requires_grad_()).sum().backward()
     assert x.grad is not None
+
+
+class FirstColumn(nn.Module):
+    """One logit per image, shape (N,), taken from (N, 1) by its index: a head that is not read as a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(256, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1))[:, 0]
+
+
+@pytest.mark.parametrize("make", [FirstColumn, lambda: build("mlp_one_logit")])
+@pytest.mark.parametrize("way", WAYS)
+def test_one_logit_becomes_two_and_is_said_to(make, way, tmp_path):
+    model, x = make().eval(), images("mlp_one_logit")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m.pt"))
+    logits = classifier(x)
+    assert torch.equal(logits[:, 0], torch.zeros(len(x)))
+    assert torch.equal(logits[:, 1], model(x).flatten())
+    description = classifier.probe(x)
+    assert (description.num_classes, description.output_form) == (2, OutputForm.BINARY_LOGIT)
+    assert [caveat for caveat in description.caveats if "logit of class 1 of two" in caveat]

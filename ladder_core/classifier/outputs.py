@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.classifier.graph import Graph, Node, Training, Value, walk
+from ladder_core.classifier.selection import choose_scores
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
@@ -86,8 +87,6 @@ class Tail:
     in_training_only: bool
 
 
-_PREFERRED_KEYS = ("logits", "logit", "out", "output", "scores", "pred")
-
 _SHAPE_OPERATORS = frozenset(
     {
         "aten::_to_copy",
@@ -143,9 +142,9 @@ def find_tails(graph: Graph) -> tuple[int | str | None, list[Tail]]:
         raise ModelError(
             ErrorCode.MODEL_NOT_CLASSIFIER,
             f"forward returns {graph.output.type}, which holds no tensor of class scores; "
-            "return the logits of shape (N, K), alone or as the first item of a tuple or dictionary",
+            "return the logits of shape (N, K), alone or in a tuple or dictionary",
         )
-    key = next((key for key in _PREFERRED_KEYS if key in shared), shared[0])
+    key = choose_scores(containers[0][0], shared)
     tails = (
         _tails(members[key], OutputForm.LOGITS, in_training_only=training) for members, training in containers
     )

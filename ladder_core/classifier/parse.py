@@ -29,7 +29,7 @@ from ladder_core.classifier.graph import (
     Training,
     Value,
 )
-from ladder_core.classifier.modes import has_fixed_mode, revive_mode
+from ladder_core.classifier.modes import gradients_hidden, has_fixed_mode, revive_mode
 from ladder_core.classifier.operators import ALIASES, IGNORED
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
@@ -203,6 +203,8 @@ class _Parser:
 
     def _parse_operation(self, node: torch._C.Node, block: Block) -> None:
         name, text = node.kind(), node.schema()
+        if name == "prim::CreateObject" and (context := _context(str(node.output().type()))) is not None:
+            raise gradients_hidden(context)
         if name == "prim::SetAttr":
             raise _unsupported(
                 "forward assigns an attribute of the model; keep such state in a buffer changed in place"
@@ -247,6 +249,13 @@ class _Parser:
     def _leaf(self, source: Leaf | Node, type_text: str) -> Value:
         self._count += 1
         return Value(self._count, type_text, source)
+
+
+def _context(type_text: str) -> str | None:
+    """The context manager of PyTorch that a type of an object is, as users write it."""
+    if ".autograd.grad_mode." in type_text:
+        return f"torch.{type_text.rpartition('.')[2]}()"
+    return "torch.autocast()" if ".autocast_mode." in type_text else None
 
 
 def _is_plain(constant: object) -> bool:

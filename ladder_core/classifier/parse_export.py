@@ -9,7 +9,7 @@ live again what exporting had fixed: the training flag of batch norm and dropout
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,13 +31,17 @@ from ladder_core.classifier.graph import (
     Training,
     Value,
 )
-from ladder_core.classifier.modes import always_training, has_fixed_mode, revive_mode
+from ladder_core.classifier.modes import always_training, gradients_hidden, has_fixed_mode, revive_mode
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
 _TENSORS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 _HALF = (torch.float16, torch.bfloat16)
 
+_CONTEXTS: Mapping[object, str] = {
+    torch.ops.higher_order.wrap_with_set_grad_enabled: "torch.no_grad()",
+    torch.ops.higher_order.wrap_with_autocast: "torch.autocast()",
+}
 _EVAL_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default  # noqa: SLF001
 _TRAINING_BATCH_NORM = "aten::_native_batch_norm_legit"
 
@@ -147,10 +151,12 @@ class _Parser:
         elif target in NUMBERS:
             inputs = [self._operand(argument, block) for argument in node.args]
             self._values[node] = self._append(block, NUMBERS[target], None, inputs, ["int"])[0]
+        elif target in _CONTEXTS:
+            raise gradients_hidden(_CONTEXTS[target])
         else:
             raise _unsupported(
                 f"the program calls {getattr(target, '__name__', target)}, which this service does not run; "
-                "upload a model built from PyTorch's own layers, without no_grad or autocast inside"
+                "upload a model built from PyTorch's own layers"
             )
 
     # Operators

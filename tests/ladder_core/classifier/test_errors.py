@@ -161,6 +161,16 @@ class Counting(nn.Module):
         return self.fc(x.flatten(1))
 
 
+class WithoutGradients(Mlp):
+    def __init__(self):
+        super().__init__(CLASSES, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = self.body(x)
+        return self.last(z)
+
+
 REFUSED = {
     "no head": (NoHead, ErrorCode.MODEL_UNSUPPORTED, "no classifier head"),
     "connection around the head": (AroundHead, ErrorCode.MODEL_UNSUPPORTED, "depend on more"),
@@ -174,6 +184,7 @@ REFUSED = {
     "dropout always on": (AlwaysDropping, ErrorCode.MODEL_UNSUPPORTED, "training mode"),
     "second argument": (NeedsMore, ErrorCode.MODEL_UNSUPPORTED, "needs 2 arguments"),
     "state in forward": (Counting, ErrorCode.MODEL_UNSUPPORTED, "assigns an attribute"),
+    "no gradients inside": (WithoutGradients, ErrorCode.MODEL_UNSUPPORTED, "within torch.no_grad()"),
 }
 
 

@@ -330,3 +330,32 @@ def test_one_logit_becomes_two_and_is_said_to(make, way, tmp_path):
     description = classifier.probe(x)
     assert (description.num_classes, description.output_form) == (2, OutputForm.BINARY_LOGIT)
     assert [caveat for caveat in description.caveats if "logit of class 1 of two" in caveat]
+
+
+class Embeds(nn.Module):
+    """Returns an embedding that is itself the result of a linear layer, and the logits made of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.fc = nn.Linear(256, 12), nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.embed(x.flatten(1))
+        return z, self.fc(z)
+
+
+class LogitsAndClass(Embeds):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.fc(self.embed(x.flatten(1)))
+        return logits, logits.argmax(1)
+
+
+@pytest.mark.parametrize(("make", "position"), [(Embeds, 1), (LogitsAndClass, 0)])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_logits_of_a_tuple_are_found_and_it_is_said_which(make, position, way, tmp_path):
+    model, x = make().eval(), images("tuple_output")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m.pt"))
+    torch.testing.assert_close(classifier(x), model(x)[position])
+    description = classifier.probe(x)
+    assert description.output_key == position
+    assert any(f"{position} was taken for the class scores" in caveat for caveat in description.caveats)

@@ -18,6 +18,11 @@ _ABSOLUTE_TOLERANCE = 1e-4
 _REASON_LENGTH = 300
 
 
+def agree(scores: Tensor, expected: Tensor) -> bool:
+    """Whether two runs of one program say the same of the same images."""
+    return torch.allclose(scores, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE, equal_nan=True)
+
+
 def check_classes(classes: int, form: OutputForm) -> None:
     """Check that the scores are those of one class out of several.
 
@@ -76,7 +81,7 @@ def check_same_as_file(logits: Tensor, images: Tensor, output: OutputSpec, file:
             "score per image and class, shape (N, K)"
         )
     expected = expected.reshape(scores.shape).to(scores.dtype)
-    if not torch.allclose(scores, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE, equal_nan=True):
+    if not agree(scores, expected):
         difference = (scores - expected).abs().max().item()
         raise ModelError(
             ErrorCode.MODEL_UNSUPPORTED,

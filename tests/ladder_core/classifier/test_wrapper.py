@@ -9,7 +9,11 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
 from benchmarks.zoo.ways import WAYS
 from ladder_core.classifier import OutputForm, load_classifier
+from ladder_core.classifier.outputs import OutputSpec
+from ladder_core.classifier.torchscript import TorchScriptFile
+from ladder_core.errors import ModelError
 from ladder_schema.config import Preprocessing
+from ladder_schema.errors import ErrorCode
 
 from .zoo import CLASSES, Mlp, build, export, images
 
@@ -177,6 +181,15 @@ def test_baked_devices_follow_the_input(tmp_path):
     assert "cpu" in torch.jit.load(path).code
     classifier = load_classifier(path).to("meta")
     assert classifier(images("lenet_log_softmax").to("meta")).device.type == "meta"
+
+
+def test_a_file_that_fails_on_a_device_it_was_made_for_is_not_passed_over(tmp_path):
+    model = build("baked_device")
+    upload = TorchScriptFile(export(model, images("baked_device"), "traced", tmp_path / "m.pt")).read()
+    assert upload.graph.baked.devices == {"cpu"}
+    with pytest.raises(ModelError) as caught:
+        upload.scores(torch.rand(2, 3, 8, 8), OutputSpec(OutputForm.LOGITS, None))
+    assert caught.value.code is ErrorCode.MODEL_REJECTS_IMAGES
 
 
 def test_half_precision_trains_in_single_and_is_saved_in_half(tmp_path):

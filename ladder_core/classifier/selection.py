@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ladder_core.classifier.graph import Value
+from ladder_core.classifier.graph import TensorRef, Value
 from ladder_core.classifier.head import LAYERS
 
 _PREFERRED_KEYS = ("logits", "logit", "out", "output", "scores", "pred")
@@ -42,15 +42,23 @@ def _is_layer(value: Value) -> bool:
 
 
 def _depends(value: Value, other: Value) -> bool:
-    """Whether ``value`` is computed from ``other``."""
+    """Whether ``value`` is computed from ``other``, or from the same layer called once more."""
+    weights = _weights(other)
     seen: set[Value] = set()
     waiting = [value]
     while waiting:
         current = waiting.pop()
-        if current is other:
+        if current is other or (weights and current is not value and _weights(current) == weights):
             return True
         if current not in seen and current.node is not None:
             seen.add(current)
             waiting += current.node.inputs
             waiting += [output for block in current.node.blocks for output in block.outputs]
     return False
+
+
+def _weights(value: Value) -> frozenset[str]:
+    """The names of the tensors of the layer whose result a value is."""
+    if value.node is None or value.node.name not in LAYERS:
+        return frozenset()
+    return frozenset(item.source.name for item in value.node.inputs if isinstance(item.source, TensorRef))

@@ -357,13 +357,18 @@ class Embeds(nn.Module):
         return z, self.fc(z)
 
 
+class EmbedsAgain(Embeds):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.embed(x.flatten(1)), self.fc(self.embed(x.flatten(1)))
+
+
 class LogitsAndClass(Embeds):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.fc(self.embed(x.flatten(1)))
         return logits, logits.argmax(1)
 
 
-@pytest.mark.parametrize(("make", "position"), [(Embeds, 1), (LogitsAndClass, 0)])
+@pytest.mark.parametrize(("make", "position"), [(Embeds, 1), (EmbedsAgain, 1), (LogitsAndClass, 0)])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_logits_of_a_tuple_are_found_and_it_is_said_which(make, position, way, tmp_path):
     model, x = make().eval(), images("tuple_output")

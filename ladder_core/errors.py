@@ -8,6 +8,8 @@
 * StopRequested     not an error: a progress callback asked to stop
 """
 
+from typing import Self
+
 from ladder_schema.errors import ErrorCode
 
 
@@ -22,6 +24,11 @@ class HardeningError(Exception):
 
 class ModelError(HardeningError):
     """The uploaded model cannot be hardened."""
+
+    @classmethod
+    def unsupported(cls, message: str) -> Self:
+        """The error for a program that is sound, and holds what this service does not run."""
+        return cls(ErrorCode.MODEL_UNSUPPORTED, message)
 
 
 class DatasetError(HardeningError):

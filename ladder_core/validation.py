@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from ladder_core.classifier import Classifier
+from ladder_core.classifier import Classifier, OutputForm
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.datasets import Dataset, Split
 from ladder_core.datasets.base import Indices
@@ -49,14 +49,15 @@ def check_labels(dataset: Dataset, classes: int) -> None:
     Raises:
         DatasetError: One is not.
     """
+    counted = " (one score per image counts as two)" if classes == 2 else ""
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         largest = int(split.targets().max())
         if largest >= classes:
             raise DatasetError(
                 ErrorCode.DATASET_LABELS_INVALID,
-                f"the {name} labels hold class {largest}, but the model has {classes} outputs (0 to "
-                f"{classes - 1}): check the label encoding, or upload the model that was trained on these "
-                "classes",
+                f"the {name} labels hold class {largest}, but the model has {classes} outputs{counted}, "
+                f"classes 0 to {classes - 1}: check the label encoding, or upload the model that was "
+                "trained on these classes",
             )
     if dataset.class_names and len(dataset.class_names) != classes:
         raise DatasetError(
@@ -147,6 +148,11 @@ def _likely_cause(
         return (
             f"Its answers match the labels {permuted:.1%} of the time under another order of the classes: "
             "give the labels in the order of the model's outputs."
+        )
+    if model.describe().output_form is OutputForm.BINARY_LOGIT:
+        return (
+            "It returns one unbounded score per image, which was read as the logit of class 1 of two: "
+            "if it is a regression, or needs another threshold than 0, end it in a sigmoid or in two logits."
         )
     return (
         "The usual causes are preprocessing (set config.preprocessing to what the model was trained with), "

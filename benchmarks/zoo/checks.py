@@ -37,6 +37,8 @@ def loss_of_scores(output: Tensor, labels: Tensor, form: OutputForm) -> Tensor:
         return F.nll_loss(output.log(), labels)
     if form is OutputForm.BINARY_PROBABILITY:
         return F.binary_cross_entropy(output.flatten(), labels.float())
+    if form is OutputForm.BINARY_LOGIT:
+        return F.binary_cross_entropy_with_logits(output.flatten(), labels.float())
     return F.cross_entropy(output, labels)
 
 

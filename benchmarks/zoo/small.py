@@ -51,6 +51,13 @@ class SqueezedSigmoid(nn.Module):
         return self.tail(self.last(self.body(x))).squeeze(1)
 
 
+class SqueezedLogit(SqueezedSigmoid):
+    """One logit per image, shape (N,)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x)).squeeze(1)
+
+
 class ControlFlow(nn.Module):
     """A data-dependent branch and a loop in the body; a list filled in the loop."""
 
@@ -264,6 +271,8 @@ SMALL = {
     "mlp_softmax": Example(lambda: Mlp(CLASSES, nn.Softmax(dim=1))),
     "mlp_sigmoid": Example(lambda: Mlp(1, nn.Sigmoid())),
     "mlp_sigmoid_squeezed": Example(SqueezedSigmoid),
+    "mlp_one_logit": Example(lambda: Mlp(1, nn.Identity())),
+    "mlp_one_logit_squeezed": Example(SqueezedLogit),
     "control_flow": Example(ControlFlow, ways=("scripted", "frozen")),
     # Freezing keeps the branch of evaluation, which is not the one that eager trains; tracing keeps one, too.
     "head_in_branch": Example(HeadInBranch, ways=("scripted",)),

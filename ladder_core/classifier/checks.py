@@ -18,15 +18,20 @@ _ABSOLUTE_TOLERANCE = 1e-4
 _REASON_LENGTH = 300
 
 
+def agree(scores: Tensor, expected: Tensor) -> bool:
+    """Whether two runs of one program say the same of the same images."""
+    return torch.allclose(scores, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE, equal_nan=True)
+
+
 def check_classes(classes: int, form: OutputForm) -> None:
     """Check that the scores are those of one class out of several.
 
     Args:
-        classes: K, as the classifier's logits have it: two for each probability a sigmoid gives.
+        classes: K, as the classifier's logits have it: two for one number per image.
         form: The scale of the file's scores.
 
     Raises:
-        ModelError: ``MODEL_NOT_CLASSIFIER`` for a multi-label model or a regression.
+        ModelError: ``MODEL_NOT_CLASSIFIER`` for a multi-label model, or a softmax over one score.
     """
     if form is OutputForm.BINARY_PROBABILITY and classes > 2:
         raise _not_classifier(
@@ -35,8 +40,8 @@ def check_classes(classes: int, form: OutputForm) -> None:
         )
     if classes < 2:
         raise _not_classifier(
-            "the model returns one unbounded number per image, as regressions do; for two classes end in a "
-            "sigmoid or in two logits"
+            "the model ends in a softmax over one score, which is 1 for every image; for two classes end in "
+            "a sigmoid or in two logits"
         )
 
 
@@ -76,7 +81,7 @@ def check_same_as_file(logits: Tensor, images: Tensor, output: OutputSpec, file:
             "score per image and class, shape (N, K)"
         )
     expected = expected.reshape(scores.shape).to(scores.dtype)
-    if not torch.allclose(scores, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE, equal_nan=True):
+    if not agree(scores, expected):
         difference = (scores - expected).abs().max().item()
         raise ModelError(
             ErrorCode.MODEL_UNSUPPORTED,

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from ladder_core.classifier.outputs import OutputForm
 
+ONE_LOGIT = (
+    "one unbounded score per image: it was read as the logit of class 1 of two, as BCEWithLogitsLoss trains "
+    "it, so a score above 0 means class 1; with another threshold, end the model in a sigmoid or two logits"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:

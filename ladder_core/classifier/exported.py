@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ladder_core.classifier.archive import load_export
 from ladder_core.classifier.batch import BatchRange, batch_range
+from ladder_core.classifier.checks import agree
 from ladder_core.classifier.free_batch import CannotFree, free_batch
 from ladder_core.classifier.graph import Graph
 from ladder_core.classifier.network import UploadedTensor
@@ -25,8 +26,6 @@ from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
 _FEW = 3
-_RELATIVE_TOLERANCE = 1e-3
-_ABSOLUTE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class LoadedExport:
             expected = self.batch.run(lambda part: _joined(self._call(module, part)), images)
             interpreter = fx.Interpreter(self.program.graph_module, graph=freed)
             freely = _joined(interpreter.run(*inputs))
-        return torch.allclose(freely, expected, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE)
+        return agree(freely, expected)
 
 
 def _joined(output: object) -> Tensor:

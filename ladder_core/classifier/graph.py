@@ -160,7 +160,8 @@ class Baked:
 
     modes: list[str] = field(default_factory=list)
     """Operators (``batch_norm``, ``dropout``) whose training flag was a constant."""
-    devices: bool = False
+    devices: set[str] = field(default_factory=set)
+    """The kinds of device (``cuda``) that the program names."""
 
 
 def walk(block: Block) -> Iterator[Node]:

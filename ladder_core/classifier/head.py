@@ -38,6 +38,9 @@ _FORMS = {
     "aten::conv2d": _LINEAR,
     "aten::conv3d": _LINEAR,
 }
+LAYERS = frozenset(_FORMS)
+"""The weighted linear operations a head can be."""
+
 _CONVOLUTIONS = frozenset(name for name in _FORMS if "conv" in name)
 
 

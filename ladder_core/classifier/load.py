@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -65,7 +66,13 @@ def load_classifier(
         output_key=program.output.key,
         parameter_count=sum(parameter.numel() for parameter in network.parameters()),
         operators=tuple(sorted({node.name for node in walk(upload.graph.block)})),
-        caveats=upload.caveats,
+        caveats=(*upload.caveats, *_choice(program.output.key)),
     )
     preprocess = Preprocess(preprocessing) if preprocessing is not None else None
     return Classifier(program, network, file, description, preprocess).to(device).eval()
+
+
+def _choice(key: int | str | None) -> Iterator[str]:
+    """What was decided where forward returns several things."""
+    if key is not None:
+        yield f"forward returns several things: {key!r} was taken for the class scores"

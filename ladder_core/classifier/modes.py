@@ -45,3 +45,16 @@ def always_training(operator: str) -> ModelError:
         "call model.eval() before torch.jit.trace or torch.export.export, and pass training=self.training "
         "to functional dropout",
     )
+
+
+def gradients_hidden(context: str) -> ModelError:
+    """The error for a part of forward within ``torch.no_grad`` or autocast, which the program would keep.
+
+    Args:
+        context: What it is within, as users write it.
+    """
+    return ModelError(
+        ErrorCode.MODEL_UNSUPPORTED,
+        f"forward runs a part of the model within {context}, which changes or hides the gradients that "
+        "attacks and training need; save the model without it",
+    )

@@ -8,13 +8,14 @@ taking logarithms of rounded probabilities, but by not applying the softmax in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from ladder_core.classifier.graph import Graph, Node, Training, Value, walk
+from ladder_core.classifier.selection import choose_scores
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
@@ -27,6 +28,13 @@ class OutputForm(StrEnum):
     PROBABILITIES = "probabilities"
     BINARY_PROBABILITY = "binary_probability"
     """One number per image: the probability of class 1 of two."""
+    BINARY_LOGIT = "binary_logit"
+    """One unbounded number per image: the logit of class 1 of two, positive where it is the answer."""
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the file returns one number per image, of which the classifier makes two logits."""
+        return self in (OutputForm.BINARY_PROBABILITY, OutputForm.BINARY_LOGIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,14 @@ class OutputSpec:
             return torch.softmax(logits, 1)
         if self.form is OutputForm.BINARY_PROBABILITY:
             return torch.sigmoid(logits[:, 1:] - logits[:, :1])
+        if self.form is OutputForm.BINARY_LOGIT:
+            return logits[:, 1:] - logits[:, :1]
         return logits
+
+    def of(self, scores: int) -> OutputSpec:
+        """The same, once the number of scores per image is known: one unbounded score is a binary logit."""
+        is_one = scores == 1 and self.form is OutputForm.LOGITS
+        return replace(self, form=OutputForm.BINARY_LOGIT) if is_one else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +86,6 @@ class Tail:
     logits: Value
     in_training_only: bool
 
-
-_PREFERRED_KEYS = ("logits", "logit", "out", "output", "scores", "pred")
 
 _SHAPE_OPERATORS = frozenset(
     {
@@ -129,9 +142,9 @@ def find_tails(graph: Graph) -> tuple[int | str | None, list[Tail]]:
         raise ModelError(
             ErrorCode.MODEL_NOT_CLASSIFIER,
             f"forward returns {graph.output.type}, which holds no tensor of class scores; "
-            "return the logits of shape (N, K), alone or as the first item of a tuple or dictionary",
+            "return the logits of shape (N, K), alone or in a tuple or dictionary",
         )
-    key = next((key for key in _PREFERRED_KEYS if key in shared), shared[0])
+    key = choose_scores(containers[0][0], shared)
     tails = (
         _tails(members[key], OutputForm.LOGITS, in_training_only=training) for members, training in containers
     )

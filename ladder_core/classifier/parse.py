@@ -29,10 +29,9 @@ from ladder_core.classifier.graph import (
     Training,
     Value,
 )
-from ladder_core.classifier.modes import has_fixed_mode, revive_mode
+from ladder_core.classifier.modes import gradients_hidden, has_fixed_mode, revive_mode
 from ladder_core.classifier.operators import ALIASES, IGNORED
 from ladder_core.errors import ModelError
-from ladder_schema.errors import ErrorCode
 
 
 def parse(script: torch.jit.ScriptModule) -> Graph:
@@ -64,11 +63,9 @@ def forward_graph(script: torch.jit.ScriptModule) -> torch._C.Graph:
     try:
         return script.graph
     except (RuntimeError, AttributeError) as error:
-        raise _unsupported("the file has no forward method; trace or script the whole model") from error
-
-
-def _unsupported(message: str) -> ModelError:
-    return ModelError(ErrorCode.MODEL_UNSUPPORTED, message)
+        raise ModelError.unsupported(
+            "the file has no forward method; trace or script the whole model"
+        ) from error
 
 
 class _Parser:
@@ -92,7 +89,7 @@ class _Parser:
         declared = cast("Any", self._script.forward).schema.arguments[2:]
         for value, option in zip(options, declared, strict=True):
             if not option.has_default_value():
-                raise _unsupported(
+                raise ModelError.unsupported(
                     f"forward needs {len(options) + 1} arguments; a classifier's forward needs one, the "
                     "images"
                 )
@@ -126,7 +123,7 @@ class _Parser:
         try:
             constant: object = output.toIValue()
         except RuntimeError as error:
-            raise _unsupported(f"the program holds a constant of type {output.type()}") from error
+            raise ModelError.unsupported(f"the program holds a constant of type {output.type()}") from error
         if isinstance(constant, torch.Tensor) and constant.dim() == 0:
             # Tracing makes zero-dimensional tensors of numbers. Left on the CPU they mix with tensors of any
             # device; moved, they would cost a synchronisation wherever a size is computed from them.
@@ -136,7 +133,7 @@ class _Parser:
             self._constants[name] = constant
             self._bind(output, TensorRef(name))
         elif isinstance(constant, torch.device):
-            self._baked.devices = True
+            self._baked.devices.add(constant.type)
             self._bind(output, Device())
         else:
             self._bind(output, self._plain_constant(constant, str(output.type())))
@@ -144,7 +141,7 @@ class _Parser:
     def _parse_attribute(self, node: torch._C.Node) -> None:
         owner = self._modules.get(next(iter(node.inputs())).unique())
         if owner is None:
-            raise _unsupported("the program reads attributes of an object that is no module")
+            raise ModelError.unsupported("the program reads attributes of an object that is no module")
         output, name = node.output(), node.s("name")
         path = (*owner, name)
         if ".".join(path) in self._tensors:
@@ -165,15 +162,16 @@ class _Parser:
                 attribute = getattr(attribute, name)
         except (AttributeError, RuntimeError) as error:
             message = f"the attribute {'.'.join(path)} has a type this service cannot read"
-            raise _unsupported(message) from error
+            raise ModelError.unsupported(message) from error
         return attribute
 
     def _plain_constant(self, constant: object, description: str) -> Constant | Device:
         if isinstance(constant, torch.device):
+            self._baked.devices.add(constant.type)
             return Device()
         if _is_plain(constant):
             return Constant(constant)
-        raise _unsupported(
+        raise ModelError.unsupported(
             f"the program uses a constant this service cannot carry over ({description}); "
             "keep numbers, strings, lists of them and registered buffers only"
         )
@@ -212,12 +210,16 @@ class _Parser:
 
     def _parse_operation(self, node: torch._C.Node, block: Block) -> None:
         name, text = node.kind(), node.schema()
+        if name == "prim::CreateObject" and (context := _context(str(node.output().type()))) is not None:
+            raise gradients_hidden(context)
         if name == "prim::SetAttr":
-            raise _unsupported(
+            raise ModelError.unsupported(
                 "forward assigns an attribute of the model; keep such state in a buffer changed in place"
             )
         if name in ("prim::CallMethod", "prim::CallFunction"):
-            raise _unsupported("the program calls a method that cannot be inlined (an interface type)")
+            raise ModelError.unsupported(
+                "the program calls a method that cannot be inlined (an interface type)"
+            )
         schema = torch._C.parse_schema(text) if "::" in text else None  # noqa: SLF001
         parsed = Node(name, schema, [self._value(value) for value in node.inputs()], [])
         outputs = list(node.outputs())
@@ -245,7 +247,7 @@ class _Parser:
     def _value(self, value: torch._C.Value) -> Value:
         known = self._values.get(value.unique())
         if known is None:
-            raise _unsupported("the program passes a module or custom object as a value")
+            raise ModelError.unsupported("the program passes a module or custom object as a value")
         return known
 
     def _bind(self, value: torch._C.Value, source: Leaf | Node) -> Value:
@@ -256,6 +258,13 @@ class _Parser:
     def _leaf(self, source: Leaf | Node, type_text: str) -> Value:
         self._count += 1
         return Value(self._count, type_text, source)
+
+
+def _context(type_text: str) -> str | None:
+    """The context manager of PyTorch that a type of an object is, as users write it."""
+    if ".autograd.grad_mode." in type_text:
+        return f"torch.{type_text.rpartition('.')[2]}()"
+    return "torch.autocast()" if ".autocast_mode." in type_text else None
 
 
 def _is_plain(constant: object) -> bool:

@@ -9,7 +9,7 @@ live again what exporting had fixed: the training flag of batch norm and dropout
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,13 +31,17 @@ from ladder_core.classifier.graph import (
     Training,
     Value,
 )
-from ladder_core.classifier.modes import always_training, has_fixed_mode, revive_mode
+from ladder_core.classifier.modes import always_training, gradients_hidden, has_fixed_mode, revive_mode
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
 _TENSORS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 _HALF = (torch.float16, torch.bfloat16)
 
+_CONTEXTS: Mapping[object, str] = {
+    torch.ops.higher_order.wrap_with_set_grad_enabled: "torch.no_grad()",
+    torch.ops.higher_order.wrap_with_autocast: "torch.autocast()",
+}
 _EVAL_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default  # noqa: SLF001
 _TRAINING_BATCH_NORM = "aten::_native_batch_norm_legit"
 
@@ -74,7 +78,7 @@ def image_input(program: torch.export.ExportedProgram) -> InputSpec:
     if len(tensors) != 1 or not all(
         isinstance(spec.arg, (TensorArgument, ConstantArgument)) for spec in inputs
     ):
-        raise _unsupported(
+        raise ModelError.unsupported(
             f"forward needs {len(inputs)} arguments; a classifier's forward needs one, the images"
         )
     images: InputSpec = tensors[0]
@@ -97,7 +101,7 @@ class _Parser:
         results = self._parse_nodes(graph, self._program.graph_module, block)
         specs = self._program.graph_signature.output_specs
         if any(spec.kind is not OutputKind.USER_OUTPUT for spec in specs):
-            raise _unsupported(
+            raise ModelError.unsupported(
                 "forward assigns a buffer of the model; call model.eval() before torch.export.export, and "
                 "leave buffers as they are in eval mode"
             )
@@ -122,7 +126,9 @@ class _Parser:
             elif isinstance(spec.arg, ConstantArgument):
                 self._values[node] = self._constant(spec.arg.value)
             else:
-                raise _unsupported("the program holds a custom object; keep to tensors and PyTorch's layers")
+                raise ModelError.unsupported(
+                    "the program holds a custom object; keep to tensors and PyTorch's layers"
+                )
         return argument
 
     def _parse_nodes(self, graph: fx.Graph, owner: torch.nn.Module, block: Block) -> tuple[Any, ...]:
@@ -133,7 +139,7 @@ class _Parser:
             elif node.op == "output":
                 return tuple(node.args[0])
             elif node.op not in ("placeholder", "get_attr"):
-                raise _unsupported(f"the program holds a node of kind {node.op}")
+                raise ModelError.unsupported(f"the program holds a node of kind {node.op}")
         return ()
 
     def _parse_call(self, node: fx.Node, owner: torch.nn.Module, block: Block) -> None:
@@ -147,10 +153,12 @@ class _Parser:
         elif target in NUMBERS:
             inputs = [self._operand(argument, block) for argument in node.args]
             self._values[node] = self._append(block, NUMBERS[target], None, inputs, ["int"])[0]
+        elif target in _CONTEXTS:
+            raise gradients_hidden(_CONTEXTS[target])
         else:
-            raise _unsupported(
+            raise ModelError.unsupported(
                 f"the program calls {getattr(target, '__name__', target)}, which this service does not run; "
-                "upload a model built from PyTorch's own layers, without no_grad or autocast inside"
+                "upload a model built from PyTorch's own layers"
             )
 
     # Operators
@@ -158,7 +166,9 @@ class _Parser:
     def _parse_operator(self, node: fx.Node, target: torch._ops.OpOverload[..., Any], block: Block) -> None:
         schema = target._schema  # noqa: SLF001 - has no public name
         if target.namespace != "aten":
-            raise _unsupported(f"the program uses the custom operator {schema.name}; use PyTorch's own")
+            raise ModelError.unsupported(
+                f"the program uses the custom operator {schema.name}; use PyTorch's own"
+            )
         if schema.name in ASSERTIONS:
             return
         if target is _EVAL_BATCH_NORM:
@@ -177,7 +187,9 @@ class _Parser:
         It returns the batch's statistics too; only a backward pass would use those.
         """
         if any(user.args[1] != 0 and user.users for user in node.users):
-            raise _unsupported("the program uses the statistics that a batch norm in eval mode returns")
+            raise ModelError.unsupported(
+                "the program uses the statistics that a batch norm in eval mode returns"
+            )
         schema = torch.ops.aten.batch_norm.default._schema  # noqa: SLF001 - has no public name
         *tensors, momentum, eps = (self._operand(argument, block) for argument in node.args)
         training, cudnn = self._leaf(Training(), "bool"), self._constant(obj=True)
@@ -238,7 +250,7 @@ class _Parser:
         if isinstance(argument, fx.Node):
             value = self._values.get(argument)
             if not isinstance(value, Value):
-                raise _unsupported(f"the program passes on all results of {argument.name} at once")
+                raise ModelError.unsupported(f"the program passes on all results of {argument.name} at once")
             return value
         if isinstance(argument, (list, tuple)) and any(isinstance(item, fx.Node) for item in argument):
             items = [self._operand(item, block) for item in argument]
@@ -248,7 +260,7 @@ class _Parser:
 
     def _constant(self, obj: object) -> Value:
         if isinstance(obj, torch.device):
-            self._baked.devices = True
+            self._baked.devices.add(obj.type)
             return self._leaf(Device(), "Device")
         if self._is_half and obj in _HALF:
             obj = torch.float32
@@ -280,7 +292,3 @@ class _Parser:
     def _leaf(self, source: Leaf | Node, type_text: str) -> Value:
         self._count += 1
         return Value(self._count, type_text, source)
-
-
-def _unsupported(message: str) -> ModelError:
-    return ModelError(ErrorCode.MODEL_UNSUPPORTED, message)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from ladder_core.classifier.graph import RETURN, Argument, Block, Graph, Node, Value, walk
 from ladder_core.classifier.head import Head
 from ladder_core.errors import ModelError
-from ladder_schema.errors import ErrorCode
 
 
 def features_block(graph: Graph, head: Head) -> Block:
@@ -69,7 +68,9 @@ def _cut(block: Block, leave: Mapping[Node, list[Value]]) -> tuple[Block, bool]:
         inner = [_cut(branch, leave) for branch in node.blocks]
         copy.nodes.append(Node(node.name, node.schema, node.inputs, node.outputs, [b for b, _ in inner]))
         if node.name == "prim::Loop" and any(n.name == RETURN for n in walk(inner[0][0])):
-            raise _unsupported("the classifier head is applied inside a loop; apply it once, after the loop")
+            raise ModelError.unsupported(
+                "the classifier head is applied inside a loop; apply it once, after the loop"
+            )
         if node.name == "prim::If" and all(left for _, left in inner):
             copy.outputs = []
             return copy, True
@@ -80,7 +81,7 @@ def _last_site(graph: Graph, head: Head) -> int:
     sites = {site.node for site in head.sites}
     positions = [number for number, node in enumerate(graph.block.nodes) if node in sites]
     if len(positions) != len(sites):
-        raise _unsupported(
+        raise ModelError.unsupported(
             "several classifier heads are applied inside branches or loops of the program; "
             "apply them after the control flow, or trace the model"
         )
@@ -157,7 +158,7 @@ def _producers(values: Iterable[Value], given: set[Value]) -> set[Node]:
         if value in given:
             continue
         if isinstance(value.source, Argument):
-            raise _unsupported(
+            raise ModelError.unsupported(
                 "the logits depend on more than the input of the last linear layer (a connection around "
                 "it, or a size read before it); end the model in one linear layer, or in flatten(1) "
                 "instead of view()"
@@ -178,7 +179,3 @@ def _read(node: Node) -> Iterator[Value]:
         for value in [*block.outputs, *(value for n in inner for value in n.inputs)]:
             if value not in own:
                 yield value
-
-
-def _unsupported(message: str) -> ModelError:
-    return ModelError(ErrorCode.MODEL_UNSUPPORTED, message)

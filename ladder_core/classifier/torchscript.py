@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.classifier.archive import load_script
+from ladder_core.classifier.checks import images_rejected
 from ladder_core.classifier.frozen import adopt_constants, is_frozen, separate_constants
 from ladder_core.classifier.graph import Graph, walk
 from ladder_core.classifier.network import UploadedTensor
@@ -58,10 +59,10 @@ class ScriptUpload:
             return None
         try:
             returned = self.script.to(images.device)(images)
-        except RuntimeError:
-            if self.graph.baked.devices:
+        except RuntimeError as error:
+            if self.graph.baked.devices - {images.device.type}:
                 return None
-            raise
+            raise images_rejected(images, error) from error
         return output.scores(returned)
 
 

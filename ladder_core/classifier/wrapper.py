@@ -19,9 +19,8 @@ from ladder_core.classifier.checks import (
     images_rejected,
     one_position_needed,
 )
-from ladder_core.classifier.description import Description
+from ladder_core.classifier.description import ONE_LOGIT, Description
 from ladder_core.classifier.network import Network
-from ladder_core.classifier.outputs import OutputForm
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.classifier.program import Program
 from ladder_core.classifier.upload import ModelFile
@@ -32,7 +31,7 @@ class Classifier(nn.Module):
 
     ``forward(x)`` is ``head(features(x))``, bit for bit. Images are pixels in [0, 1], (N, C, H, W), float32;
     preprocessing happens inside. Logits are (N, K) float32 whatever the file returns: a file that returns one
-    probability gets the logits ``(0, l)``, whose softmax is ``(1 - p, p)``.
+    probability, or its logit, gets the logits ``(0, l)``, whose softmax is ``(1 - p, p)``.
 
     ``train()`` and ``eval()`` switch batch norm and dropout even where the file had fixed them. Parameters,
     buffers and the state_dict carry the upload's own names. Build one with ``load_classifier``.
@@ -57,9 +56,10 @@ class Classifier(nn.Module):
         self._head_tensors = network.locations(program.head.tensors)
         self._affine_tensors = network.locations(program.affine.tensors) if program.affine else []
         if self.head_is_affine:
+            self._settle_output(len(self.head_weight))
             classes, latents = self.head_weight.shape
-            check_classes(classes, program.output.form)
-            self._description = replace(description, num_classes=classes, latent_dim=latents)
+            check_classes(classes, self._program.output.form)
+            self._description = replace(self._description, num_classes=classes, latent_dim=latents)
 
     # Running
 
@@ -90,9 +90,12 @@ class Classifier(nn.Module):
         """
         weights = [tensors[name] for tensors, name in self._head_tensors]
         (logits,) = self._program.head.call(weights, *self._unflatten(z), self.training)
-        if logits.dim() > 2:
+        if logits.dim() == 1:
+            logits = logits.unsqueeze(1)
+        elif logits.dim() > 2:
             logits = logits.flatten(1)
-        if self._program.output.form is OutputForm.BINARY_PROBABILITY:
+        self._settle_output(logits.shape[1])
+        if self._program.output.form.is_binary:
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
         return logits
 
@@ -121,7 +124,7 @@ class Classifier(nn.Module):
         """
         weight = self._affine()[0]
         weight = weight.t() if self._program.transposed else weight.flatten(1)
-        if self._program.output.form is OutputForm.BINARY_PROBABILITY:
+        if self._program.output.form.is_binary:
             weight = torch.cat([torch.zeros_like(weight), weight])
         return weight
 
@@ -137,7 +140,7 @@ class Classifier(nn.Module):
             weight = self.head_weight
             return weight.new_zeros(len(weight))
         bias = parts[1].flatten()
-        if self._program.output.form is OutputForm.BINARY_PROBABILITY:
+        if self._program.output.form.is_binary:
             bias = torch.cat([torch.zeros_like(bias), bias])
         return bias
 
@@ -198,6 +201,15 @@ class Classifier(nn.Module):
             input_shape=tuple(x.shape[1:]),
         )
         return self._description
+
+    def _settle_output(self, scores: int) -> None:
+        """Take one unbounded score per image for a binary logit, and say so."""
+        output = self._program.output.of(scores)
+        if output is self._program.output:
+            return
+        self._program = replace(self._program, output=output)
+        caveats = (*self._description.caveats, ONE_LOGIT)
+        self._description = replace(self._description, output_form=output.form, caveats=caveats)
 
     def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         try:

@@ -130,16 +130,23 @@ def _classes(folders: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[
 
 
 def _wrappers(folders: list[tuple[str, ...]]) -> int:
-    """Return how many folders are around all others, such as the name of the dataset."""
+    """Return how many folders are around all others, such as the name of the dataset.
+
+    Images may lie beside what it wraps, a preview or a logo, as long as it wraps parts or several classes.
+    """
     depth = 0
-    while (
-        folders
-        and all(len(folder) > depth + 1 for folder in folders)
-        and len({folder[depth] for folder in folders}) == 1
-        and folders[0][depth].lower() not in PARTS
-    ):
+    while folders and len({folder[depth] for folder in folders}) == 1:
+        below = {folder[depth + 1].lower() for folder in folders if len(folder) > depth + 1}
+        has_strays = any(len(folder) == depth + 1 for folder in folders)
+        if folders[0][depth].lower() in PARTS or not below or (has_strays and not _can_be_wrapped(below)):
+            break
         depth += 1
+        folders = [folder for folder in folders if len(folder) > depth]
     return depth
+
+
+def _can_be_wrapped(names: set[str]) -> bool:
+    return len(names) > 1 or bool(names & PARTS.keys())
 
 
 def _order_notes(class_names: tuple[str, ...]) -> Iterable[str]:

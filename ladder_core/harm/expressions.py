@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from ladder_core.errors import ModelError
 from ladder_core.harm.allowed import is_allowed
-from ladder_core.harm.definitions import Definitions, forbidden_tensor_methods
+from ladder_core.harm.definitions import Definitions, dotted_name, forbidden_tensor_methods
 from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.receivers import Receivers
 from ladder_schema.errors import ErrorCode
 
 _NUMBERS = frozenset({"inf", "nan", "infj", "nanj"})
@@ -62,12 +63,16 @@ class Scope:
         file: Its file, for errors.
         definitions: What the archive defines.
         bound: Its arguments and local names.
+        receivers: Its expressions whose class is known.
     """
 
-    def __init__(self, file: str, definitions: Definitions, bound: frozenset[str]) -> None:
+    def __init__(
+        self, file: str, definitions: Definitions, bound: frozenset[str], receivers: Receivers
+    ) -> None:
         self._file = file
         self._definitions = definitions
         self._bound = bound
+        self._receivers = receivers
 
     def refuse(self, node: ast.AST, what: str) -> NoReturn:
         """Refuse the program for a node.
@@ -83,27 +88,35 @@ class Scope:
         if name in _RESERVED:
             self.refuse(node, f"a definition of the name {name}")
 
-    def check_attribute(self, node: ast.AST, name: str) -> None:
-        """Check the name of an attribute or method."""
+    def check_attribute(self, node: ast.AST, name: str, receiver: ast.expr) -> None:
+        """Check the name of an attribute or method where it is used."""
+        if name in forbidden_tensor_methods() and not self._receivers.declares(receiver, name):
+            self.refuse(
+                node,
+                f"the name {name}, an operator (aten::{name}) that is not on the list (if it is a layer or "
+                "buffer of yours, rename it)",
+            )
+        self.check_declaration(node, name)
+
+    def check_declaration(self, node: ast.AST, name: str) -> None:
+        """Check the name of an attribute or method where a class declares it."""
         if not _MEMBER.fullmatch(name):
             self.refuse(node, f"the attribute {shown(name)}")
-        if name in forbidden_tensor_methods():
-            self.refuse(node, f"the name {name}, an operator (aten::{name}) that is not on the list")
         is_special = name.startswith("__") and name.endswith("__")
         if name not in self._definitions.members and name not in _BUILT_IN_MEMBERS:
             self.refuse(node, f"the name {shown(name)}, which no class of the archive declares")
         if is_special and name in ("__setstate__", "__getstate__"):
             self.refuse(node, f"the method {name}")
 
-    def check_quoted_attribute(self, node: ast.Constant) -> None:
-        """Check the name of an attribute that is written as a string.
+    def quoted(self, node: ast.Constant) -> str:
+        """Return the name of an attribute that is written as a string.
 
         Python and TorchScript might read escapes differently, and names need none.
         """
         name = str(node.value)
         if (node.end_col_offset or 0) - node.col_offset != len(name) + len("''"):
             self.refuse(node, "a name that is spelt with escapes")
-        self.check_attribute(node, name)
+        return name
 
     def target(self, node: ast.expr) -> None:
         """Check the left side of an assignment."""
@@ -114,7 +127,7 @@ class Scope:
                 for item in items:
                     self.target(item)
             case ast.Attribute(value=value, attr=name):
-                self.check_attribute(node, name)
+                self.check_attribute(node, name, value)
                 self.expression(value)
             case ast.Subscript(value=value, slice=index):
                 self.expression(value)
@@ -148,13 +161,13 @@ class Scope:
             case ast.UnaryOp() | ast.List() | ast.Tuple() | ast.Dict():
                 for part in self._parts(node):
                     self.literal(part)
-            case ast.Attribute() if _CONSTANT.fullmatch(_dotted(node) or ""):
+            case ast.Attribute() if _CONSTANT.fullmatch(dotted_name(node) or ""):
                 pass
             case ast.Call(func=ast.Name(id="annotate"), args=[kind, value], keywords=[]):
                 self.type(kind)
                 self.literal(value)
             case ast.Call(func=func, args=[ast.Constant(value=str())], keywords=[]) if (
-                _dotted(func) == "torch.device"
+                dotted_name(func) == "torch.device"
             ):
                 pass
             case _:
@@ -173,7 +186,7 @@ class Scope:
             case ast.Subscript(value=ast.Name(id=name), slice=item) if name in _GENERICS:
                 self.type(item)
             case ast.Attribute():
-                self._qualified(node, _dotted(node) or "")
+                self._qualified(node, dotted_name(node) or "")
             case _:
                 self.refuse(node, f"the type {shown(ast.unparse(node))}")
 
@@ -201,7 +214,7 @@ class Scope:
 
     def _attribute(self, node: ast.Attribute) -> None:
         """An attribute that is read, not called."""
-        dotted = _dotted(node)
+        dotted = dotted_name(node)
         root = dotted.partition(".")[0] if dotted else ""
         if dotted is not None and root not in self._bound:
             if _CONSTANT.fullmatch(dotted):
@@ -212,11 +225,11 @@ class Scope:
                 self._qualified(node, owner if owner in self._definitions.qualified else dotted)
                 return
             self.refuse(node, f"{shown(dotted)} as a value")
-        self.check_attribute(node, node.attr)
+        self.check_attribute(node, node.attr, node.value)
         self.expression(node.value)
 
     def _call(self, node: ast.Call) -> None:
-        dotted = _dotted(node.func)
+        dotted = dotted_name(node.func)
         root = dotted.partition(".")[0] if dotted else ""
         if isinstance(node.func, ast.Name) and root in _SPECIAL_FORMS:
             self._special_form(node, root)
@@ -243,7 +256,7 @@ class Scope:
             else:
                 self.refuse(func, f"a call of {shown(dotted)}")
         elif isinstance(func, ast.Attribute):
-            self.check_attribute(func, func.attr)
+            self.check_attribute(func, func.attr, func.value)
             self.expression(func.value)
         else:
             self.refuse(func, f"a call of a {type(func).__name__}")
@@ -280,17 +293,6 @@ class Scope:
                 self.type(kind)
             case ("getattr" | "hasattr", [value, ast.Constant(value=str()) as attribute], []):
                 self.expression(value)
-                self.check_quoted_attribute(attribute)
+                self.check_attribute(attribute, self.quoted(attribute), value)
             case _:
                 self.refuse(node, f"a call of {name} in a form that PyTorch does not write")
-
-
-def _dotted(node: ast.expr) -> str | None:
-    """``a.b.c`` as text, or None if the expression is anything else than names and dots."""
-    parts = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return None
-    return ".".join([node.id, *reversed(parts)])

@@ -11,7 +11,8 @@ The rules that keep an operator from hiding:
 * ``__torch__.a.b`` must be defined in the archive: PyTorch's own classes (``__torch__.torch.classes``) are
   out of reach.
 * an attribute or method must be declared in the archive, and its name must not be that of a tensor's method
-  off the list; ``getattr`` takes its name literally.
+  off the list, except where what it is taken from is known to be an instance of a class that declares it;
+  ``getattr`` takes its name literally.
 * every other function is one of a dozen of the language, or a local name bound to a function of the archive.
 """
 
@@ -20,10 +21,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from ladder_core.harm.definitions import Definitions, collect_definitions
+from ladder_core.errors import ModelError
+from ladder_core.harm.definitions import Definitions, collect_definitions, package_of
 from ladder_core.harm.expressions import Scope
 from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.receivers import Receivers
 from ladder_core.harm.source_text import MAX_PROGRAM_BYTES, parse_source
+from ladder_schema.errors import ErrorCode
 
 _RUN_WHILE_LOADING = ("__setstate__", "__getstate__")
 _METHODS = frozenset(
@@ -60,6 +64,7 @@ _METHODS = frozenset(
     ]
 )
 _BASES = frozenset({"Module", "NamedTuple", "Enum", "Interface", "ModuleInterface"})
+_QUANTIZED = ("__torch__.torch.ao.nn.quantized.", "__torch__.torch.ao.nn.intrinsic.quantized.")
 _NAME_LISTS = frozenset(
     {"__parameters__", "__buffers__", "__constants__", "__forward_hooks__", "__forward_pre_hooks__"}
 )
@@ -83,11 +88,26 @@ def check_program(files: Mapping[str, bytes]) -> frozenset[str]:
     trees = {file: parse_source(text, file) for file, text in files.items()}
     try:
         definitions = collect_definitions(trees)
+        _name_quantized(definitions)
         for file, tree in trees.items():
             _File(file, definitions).check(tree)
     except RecursionError:
         MODEL.unsafe("its program text is nested too deeply")
     return definitions.qualified
+
+
+def _name_quantized(definitions: Definitions) -> None:
+    """Refuse a quantised model for what it is: an honest file, whose packed weights no check could look into.
+
+    Raises:
+        ModelError: ``MODEL_UNSUPPORTED``.
+    """
+    if any(name.startswith(_QUANTIZED) for name in definitions.qualified):
+        raise ModelError(
+            ErrorCode.MODEL_UNSUPPORTED,
+            "the model is quantized (torch.ao.nn.quantized), and quantized weights cannot be trained; upload "
+            "the floating-point model it was made from, and quantize the hardened one",
+        )
 
 
 class _File:
@@ -107,8 +127,8 @@ class _File:
                 case _:
                     self._scope().refuse(node, "a statement outside of classes and functions")
 
-    def _scope(self, *names: str) -> Scope:
-        return Scope(self._file, self._definitions, frozenset(names))
+    def _scope(self) -> Scope:
+        return Scope(self._file, self._definitions, frozenset(), Receivers(self._definitions))
 
     def _class(self, node: ast.ClassDef) -> None:
         scope = self._scope()
@@ -118,22 +138,23 @@ class _File:
         for base in node.bases:
             if not isinstance(base, ast.Name) or base.id not in _BASES:
                 scope.refuse(base, f"the class {shown(node.name)} with a base that is not PyTorch's")
+        owner = f"{package_of(self._file)}.{node.name}"
         for statement in node.body:
-            self._class_statement(statement, scope)
+            self._class_statement(statement, scope, owner)
 
-    def _class_statement(self, node: ast.stmt, scope: Scope) -> None:
+    def _class_statement(self, node: ast.stmt, scope: Scope, owner: str) -> None:
         match node:
             case ast.FunctionDef():
-                self._function(node)
+                self._function(node, owner)
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
-                scope.check_attribute(node, name)
+                scope.check_declaration(node, name)
                 scope.type(annotation)
                 if value is not None:
                     scope.literal(value)
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _NAME_LISTS:
                 scope.literal(value)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                scope.check_attribute(node, name)
+                scope.check_declaration(node, name)
                 scope.literal(value)
             case ast.Assign(
                 targets=[
@@ -143,14 +164,14 @@ class _File:
                 ],
                 value=annotation,
             ):
-                scope.check_quoted_attribute(name)
+                scope.check_declaration(name, scope.quoted(name))
                 scope.type(annotation)
             case ast.Pass():
                 pass
             case _:
                 scope.refuse(node, "a statement in a class")
 
-    def _function(self, node: ast.FunctionDef) -> None:
+    def _function(self, node: ast.FunctionDef, owner: str | None = None) -> None:
         scope = self._scope()
         if node.name in _RUN_WHILE_LOADING:
             scope.refuse(node, f"the method {node.name}, which PyTorch runs while it loads the file")
@@ -172,7 +193,8 @@ class _File:
         if node.returns is not None:
             scope.type(node.returns)
         bound = {argument.arg for argument in everything} | _stored_names(node)
-        _Body(self._scope(*bound)).check(node.body)
+        receivers = Receivers(self._definitions, owner, node)
+        _Body(Scope(self._file, self._definitions, frozenset(bound), receivers)).check(node.body)
 
 
 class _Body:

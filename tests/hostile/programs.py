@@ -9,6 +9,7 @@ from torch import Tensor
 from tests.hostile.base import Hostile, Tiny, Wall, harmless, rewrite
 
 _FIRST_LINE = "    fc = self.fc\n"
+_DECLARES_RESIZE = "class Other(Module):\n  __parameters__ = []\n  __buffers__ = []\n  resize_ : Tensor\n"
 
 
 def says(*lines: str, before: str = "") -> Callable[[Path, Path], None]:
@@ -26,6 +27,19 @@ def says(*lines: str, before: str = "") -> Callable[[Path, Path], None]:
         rewrite(harmless(), path, edit)
 
     return make
+
+
+def _replaces_the_module(path: Path, outside: Path) -> None:
+    """A class that declares an operator's name, and a method that calls it on a tensor instead."""
+
+    def edit(name: str, data: bytes) -> bytes:
+        if not name.endswith("base.py"):
+            return data
+        source = data.decode().replace("  def forward(", "  resize_ : Tensor\n  def forward(")
+        lines = "    fc = self.fc\n    self = x\n    a = (self).resize_([9])\n"
+        return source.replace(_FIRST_LINE, lines).encode()
+
+    rewrite(harmless(), path, edit)
 
 
 def _scripted(module: Callable[[str], torch.nn.Module]) -> Callable[[Path, Path], None]:
@@ -171,6 +185,18 @@ PROGRAMS = {
     ),
     "method of a tensor": Hostile(
         "calls an operator as a method", says("a = (x).resize_([9])"), Wall.PARSE, "aten::resize_"
+    ),
+    "method declared elsewhere": Hostile(
+        "calls an operator by a name that another class declares",
+        says("a = (x).resize_([9])", before=_DECLARES_RESIZE),
+        Wall.PARSE,
+        "aten::resize_",
+    ),
+    "module replaced by a tensor": Hostile(
+        "calls an operator on what was a module that declares its name",
+        _replaces_the_module,
+        Wall.PARSE,
+        "aten::resize_",
     ),
     "unknown namespace": Hostile(
         "calls another library",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ladder_core.classifier import load_classifier
-from ladder_core.datasets import Dataset, Split
+from ladder_core.datasets import Dataset, Split, load_npz
 from ladder_core.errors import ConfigError, DatasetError, ModelError
 from ladder_core.validation import check_labels, check_preprocessing, check_skill
 from ladder_schema.config import Preprocessing
@@ -93,3 +93,38 @@ def test_class_names_must_fit_the_outputs(digits: Dataset) -> None:
 def test_preprocessing_must_fit_the_images(preprocessing: Preprocessing, says: str, digits: Dataset) -> None:
     with pytest.raises(ConfigError, match=says):
         check_preprocessing(digits, preprocessing)
+
+
+class Brightness(nn.Module):
+    """One unbounded score per image: how bright it is, above 0 or above another threshold."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.score = nn.Linear(64, 1)
+        nn.init.constant_(self.score.weight, 1 / 64)
+        nn.init.constant_(self.score.bias, -threshold)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.score(x.flatten(1)).squeeze(1)
+
+
+@pytest.fixture
+def bright_or_dark(tmp_path: Path) -> Dataset:
+    labels = np.arange(200) % 2
+    images = (
+        np.random.default_rng(0).random((200, 8, 8), np.float32) / 2
+        + labels[:, None, None].astype(np.float32) / 2
+    )
+    parts = {"x_train": images[:100], "y_train": labels[:100], "x_test": images[100:], "y_test": labels[100:]}
+    np.savez(tmp_path / "d.npz", **parts)
+    return load_npz(tmp_path / "d.npz", tmp_path, seed=0)
+
+
+def test_one_logit_whose_sign_fits_the_labels_passes(bright_or_dark: Dataset, tmp_path: Path) -> None:
+    skill(scripted(Brightness(0.5), tmp_path / "m.pt"), bright_or_dark)
+
+
+def test_one_score_that_is_no_logit_is_not_taken_for_one(bright_or_dark: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"one unbounded score per image.*regression") as raised:
+        skill(scripted(Brightness(-3.0), tmp_path / "m.pt"), bright_or_dark)
+    assert raised.value.code is ErrorCode.MODEL_NEAR_CHANCE

@@ -161,12 +161,22 @@ class Counting(nn.Module):
         return self.fc(x.flatten(1))
 
 
+class WithoutGradients(Mlp):
+    def __init__(self):
+        super().__init__(CLASSES, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = self.body(x)
+        return self.last(z)
+
+
 REFUSED = {
     "no head": (NoHead, ErrorCode.MODEL_UNSUPPORTED, "no classifier head"),
     "connection around the head": (AroundHead, ErrorCode.MODEL_UNSUPPORTED, "depend on more"),
     "different heads": (TwoHeads, ErrorCode.MODEL_UNSUPPORTED, "different heads"),
     "multi-label": (lambda: Mlp(3, nn.Sigmoid()), ErrorCode.MODEL_NOT_CLASSIFIER, "multi-label"),
-    "regression": (lambda: Mlp(1, nn.Identity()), ErrorCode.MODEL_NOT_CLASSIFIER, "regression"),
+    "softmax over one score": (lambda: Mlp(1, nn.Softmax(1)), ErrorCode.MODEL_NOT_CLASSIFIER, "one score"),
     "softmax over the batch": (lambda: Mlp(3, nn.Softmax(dim=0)), ErrorCode.MODEL_NOT_CLASSIFIER, "axis 0"),
     "class index": (ClassIndex, ErrorCode.MODEL_NOT_CLASSIFIER, "(N, K)"),
     "segmentation": (Segmentation, ErrorCode.MODEL_NOT_CLASSIFIER, "segmentation"),
@@ -174,6 +184,7 @@ REFUSED = {
     "dropout always on": (AlwaysDropping, ErrorCode.MODEL_UNSUPPORTED, "training mode"),
     "second argument": (NeedsMore, ErrorCode.MODEL_UNSUPPORTED, "needs 2 arguments"),
     "state in forward": (Counting, ErrorCode.MODEL_UNSUPPORTED, "assigns an attribute"),
+    "no gradients inside": (WithoutGradients, ErrorCode.MODEL_UNSUPPORTED, "within torch.no_grad()"),
 }
 
 

@@ -231,7 +231,7 @@ class TwoInputs(Mlp):
 X = images("mlp_softmax")
 REFUSED = {
     "custom operator": (CustomOperator, (X,), "custom operator ladder_tests::twice"),
-    "no gradients inside": (WithoutGradients, (X,), "without no_grad"),
+    "no gradients inside": (WithoutGradients, (X,), "within torch.no_grad()"),
     "two inputs": (TwoInputs, (X, X), "needs 2 arguments"),
 }
 

@@ -7,8 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
-from ladder_core.classifier import load_classifier
+from benchmarks.zoo.ways import WAYS
+from ladder_core.classifier import OutputForm, load_classifier
+from ladder_core.classifier.outputs import OutputSpec
+from ladder_core.classifier.torchscript import TorchScriptFile
+from ladder_core.errors import ModelError
 from ladder_schema.config import Preprocessing
+from ladder_schema.errors import ErrorCode
 
 from .zoo import CLASSES, Mlp, build, export, images
 
@@ -178,6 +183,15 @@ def test_baked_devices_follow_the_input(tmp_path):
     assert classifier(images("lenet_log_softmax").to("meta")).device.type == "meta"
 
 
+def test_a_file_that_fails_on_a_device_it_was_made_for_is_not_passed_over(tmp_path):
+    model = build("baked_device")
+    upload = TorchScriptFile(export(model, images("baked_device"), "traced", tmp_path / "m.pt")).read()
+    assert upload.graph.baked.devices == {"cpu"}
+    with pytest.raises(ModelError) as caught:
+        upload.scores(torch.rand(2, 3, 8, 8), OutputSpec(OutputForm.LOGITS, None))
+    assert caught.value.code is ErrorCode.MODEL_REJECTS_IMAGES
+
+
 def test_half_precision_trains_in_single_and_is_saved_in_half(tmp_path):
     model = Mlp(CLASSES, nn.Identity()).eval().to(torch.bfloat16)
     path = export(model, images("lenet_log_softmax").bfloat16(), "scripted", tmp_path / "m.pt")
@@ -305,3 +319,61 @@ def test_a_forward_that_writes_its_images_leaves_the_callers_alone(tmp_path, way
     assert torch.equal(x, kept)
     classifier(x.requires_grad_()).sum().backward()
     assert x.grad is not None
+
+
+class FirstColumn(nn.Module):
+    """One logit per image, shape (N,), taken from (N, 1) by its index: a head that is not read as a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(256, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1))[:, 0]
+
+
+@pytest.mark.parametrize("make", [FirstColumn, lambda: build("mlp_one_logit")])
+@pytest.mark.parametrize("way", WAYS)
+def test_one_logit_becomes_two_and_is_said_to(make, way, tmp_path):
+    model, x = make().eval(), images("mlp_one_logit")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m.pt"))
+    logits = classifier(x)
+    assert torch.equal(logits[:, 0], torch.zeros(len(x)))
+    assert torch.equal(logits[:, 1], model(x).flatten())
+    description = classifier.probe(x)
+    assert (description.num_classes, description.output_form) == (2, OutputForm.BINARY_LOGIT)
+    assert [caveat for caveat in description.caveats if "logit of class 1 of two" in caveat]
+
+
+class Embeds(nn.Module):
+    """Returns an embedding that is itself the result of a linear layer, and the logits made of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.fc = nn.Linear(256, 12), nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.embed(x.flatten(1))
+        return z, self.fc(z)
+
+
+class EmbedsAgain(Embeds):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.embed(x.flatten(1)), self.fc(self.embed(x.flatten(1)))
+
+
+class LogitsAndClass(Embeds):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.fc(self.embed(x.flatten(1)))
+        return logits, logits.argmax(1)
+
+
+@pytest.mark.parametrize(("make", "position"), [(Embeds, 1), (EmbedsAgain, 1), (LogitsAndClass, 0)])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_logits_of_a_tuple_are_found_and_it_is_said_which(make, position, way, tmp_path):
+    model, x = make().eval(), images("tuple_output")
+    classifier = load_classifier(export(model, x, way, tmp_path / "m.pt"))
+    torch.testing.assert_close(classifier(x), model(x)[position])
+    description = classifier.probe(x)
+    assert description.output_key == position
+    assert any(f"{position} was taken for the class scores" in caveat for caveat in description.caveats)

@@ -87,6 +87,21 @@ def test_validation_images_are_neither_trained_nor_measured_on_beside_a_test_spl
     assert "9 validation images were left out" in dataset.notes[0]
 
 
+@pytest.mark.parametrize("files", [SPLIT, folders(each=10)], ids=["parts", "classes"])
+def test_an_image_beside_what_a_folder_wraps_is_no_class(files: dict[str, bytes], tmp_path: Path) -> None:
+    wrapped = {f"insects/{name}": content for name, content in files.items()}
+    dataset = load(write_zip(tmp_path / "d", wrapped | {"insects/preview.png": png(1)}), tmp_path / "work")
+    assert dataset.class_names == CLASSES
+    assert len(dataset.train) + len(dataset.test) == len(files)
+    assert any("left out: 1." in note for note in dataset.notes)
+
+
+def test_a_class_may_have_folders_inside() -> None:
+    layout = read_layout(["ant/1.png", "ant/more/2.png", "bee/1.png"])
+    assert layout.class_names == ("ant", "bee")
+    assert layout.place("ant/more/2.png") == layout.place("ant/1.png")
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     names = {"ant": "train", "bee": "car", "cow": "bus"}
     files = {f"{names[name.split('/')[0]]}/{name.split('/')[1]}": c for name, c in folders().items()}

@@ -5,6 +5,7 @@ import io
 import tarfile
 import warnings
 import zipfile
+from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +96,37 @@ def test_the_language(tmp_path):
     load_checked_script(path)
 
 
+class Named(nn.Module):
+    """A layer and a buffer named as tensors' methods are, one of them read from outside of its owner."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+        self.body = nn.Sequential(nn.Linear(64, 8))
+        self.body.add_module(name, nn.Linear(8, 3))
+        setattr(self, name, nn.Linear(3, 3))
+        self.register_buffer("quantile", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = getattr(self, self.name)(self.body(x.flatten(1)))
+        return z * self.quantile + getattr(self.body, self.name).bias
+
+
+@pytest.mark.parametrize("name", ["diff", "indices", "gradient", "names", "grad", "values_", "resize_"])
+@pytest.mark.parametrize("way", ["scripted", "traced"])
+@pytest.mark.filterwarnings("ignore")
+def test_layers_may_be_named_as_operators_are(name, way, tmp_path):
+    path = tmp_path / "model.pt"
+    if way == "traced":
+        script = torch.jit.trace(Named(name).eval(), torch.rand(2, 64))
+    else:
+        inner = nn.Sequential(OrderedDict([(name, nn.Linear(64, 3))]))
+        script = torch.jit.script(nn.Sequential(OrderedDict([("flatten", nn.Flatten()), (name, inner)])))
+    torch.jit.save(script, path)
+    check_model(path)
+    load_checked_script(path)
+
+
 @pytest.mark.parametrize(
     ("name", "save"),
     [
@@ -112,7 +144,7 @@ def test_programs_that_cannot_be_checked_are_named(name, save, tmp_path):
     code, words = {
         "lite": (ErrorCode.MODEL_UNSUPPORTED, "mobile interpreter"),
         "optimized": (ErrorCode.MODEL_UNSUPPORTED, "optimize_for_inference"),
-        "quantized": (ErrorCode.MODEL_UNSAFE, "quantized"),
+        "quantized": (ErrorCode.MODEL_UNSUPPORTED, "upload the floating-point model"),
     }[name]
     assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
 

@@ -12,6 +12,7 @@ import torch
 from ladder_core.harm.allowed import ALLOWED_IR
 from ladder_core.harm.inlining import check_inlined_size
 from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.objects import check_objects
 
 
 def load_checked_script(
@@ -24,7 +25,8 @@ def load_checked_script(
         extra_files: As for ``torch.jit.load``.
 
     Raises:
-        ModelError: ``MODEL_UNSAFE``, naming the function or the operator, the method and the line.
+        ModelError: ``MODEL_UNSAFE``, naming the function or the operator, the method and the line, or the
+            submodule that is not what it is declared to be.
         Exception: Whatever PyTorch raises on a file it cannot read.
     """
     unit = torch._C.CompilationUnit()
@@ -34,6 +36,7 @@ def load_checked_script(
     module = torch._C.import_ir_module(unit, str(path), cpu, extra, False)  # type: ignore[call-arg]
     functions: Any = unit.get_functions()  # type: ignore[func-returns-value]
     check_inlined_size(functions)
+    check_objects(module)
     script: torch.jit.ScriptModule = torch.jit._recursive.wrap_cpp_module(module)  # type: ignore[no-untyped-call]
     check_script(script)
     return script

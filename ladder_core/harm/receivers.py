@@ -33,8 +33,10 @@ class Receivers:
         self._assigned: Mapping[str, ast.expr] = {}
         if function is not None:
             arguments = [argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]]
-            self._assigned = _assigned_once(function, arguments)
-            if owner is not None and arguments and arguments[0] not in _stored(function):
+            bound = Counter([*_stored(function), *arguments])
+            self._assigned = _assigned_once(function, bound)
+            # Bound again, by an assignment or as another argument, it is whatever that is.
+            if owner is not None and arguments and bound[arguments[0]] == 1:
                 self._classes[arguments[0]] = owner
 
     def declares(self, receiver: ast.expr, name: str) -> bool:
@@ -72,9 +74,8 @@ def _stored(function: ast.FunctionDef) -> list[str]:
     ]
 
 
-def _assigned_once(function: ast.FunctionDef, arguments: list[str]) -> dict[str, ast.expr]:
+def _assigned_once(function: ast.FunctionDef, bound: Mapping[str, int]) -> dict[str, ast.expr]:
     """What each local name stands for, where it is bound once and by a plain assignment."""
-    bound = Counter([*_stored(function), *arguments])
     return {
         node.targets[0].id: node.value
         for node in ast.walk(function)

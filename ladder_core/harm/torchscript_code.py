@@ -8,8 +8,8 @@ The rules that keep an operator from hiding:
 
 * ``torch`` and ``ops`` occur only as ``torch.name(...)`` and ``ops.namespace.name(...)``, never as values, so
   no operator gets a second name; the operator must be on the list.
-* ``__torch__.a.b`` must be defined in the archive: PyTorch's own classes (``__torch__.torch.classes``) are
-  out of reach.
+* ``__torch__.a.b`` must be defined in the archive, which may not define anything at the names of PyTorch's
+  own classes (``__torch__.torch.classes``): these are out of reach.
 * an attribute or method must be declared in the archive, and its name must not be that of a tensor's method
   off the list, except where what it is taken from is known to be an instance of a class that declares it;
   ``getattr`` takes its name literally.
@@ -64,7 +64,11 @@ _METHODS = frozenset(
     ]
 )
 _BASES = frozenset({"Module", "NamedTuple", "Enum", "Interface", "ModuleInterface"})
-_QUANTIZED = ("__torch__.torch.ao.nn.quantized.", "__torch__.torch.ao.nn.intrinsic.quantized.")
+_QUANTIZED = tuple(
+    f"__torch__.torch.{package}.quantized." for package in ("ao.nn", "ao.nn.intrinsic", "nn", "nn.intrinsic")
+)
+# These are found before the archive's, whatever it defines.
+_CLASSES_OF_PYTORCH = "__torch__.torch.classes."
 _NAME_LISTS = frozenset(
     {"__parameters__", "__buffers__", "__constants__", "__forward_hooks__", "__forward_pre_hooks__"}
 )
@@ -139,6 +143,8 @@ class _File:
             if not isinstance(base, ast.Name) or base.id not in _BASES:
                 scope.refuse(base, f"the class {shown(node.name)} with a base that is not PyTorch's")
         owner = f"{package_of(self._file)}.{node.name}"
+        if owner.startswith(_CLASSES_OF_PYTORCH):
+            scope.refuse(node, f"{shown(owner)}, a name at which PyTorch has classes of its own")
         for statement in node.body:
             self._class_statement(statement, scope, owner)
 
@@ -186,15 +192,19 @@ class _File:
             if default is not None:
                 scope.literal(default)
         everything = [*arguments.args, *arguments.kwonlyargs]
+        bound: set[str] = set()
         for argument in everything:
             scope.check_binding(argument, argument.arg)
+            if argument.arg in bound:
+                scope.refuse(argument, f"two arguments of the name {shown(argument.arg)}")
+            bound.add(argument.arg)
             if argument.annotation is not None:
                 scope.type(argument.annotation)
         if node.returns is not None:
             scope.type(node.returns)
-        bound = {argument.arg for argument in everything} | _stored_names(node)
+        names = frozenset(bound | _stored_names(node))
         receivers = Receivers(self._definitions, owner, node)
-        _Body(Scope(self._file, self._definitions, frozenset(bound), receivers)).check(node.body)
+        _Body(Scope(self._file, self._definitions, names, receivers)).check(node.body)
 
 
 class _Body:

@@ -40,6 +40,7 @@ _WALLS = {
     "exported": Wall.EXPORT,
     "names": Wall.EXPORT,
     "loaded": Wall.IR,
+    "objects": Wall.IR,
     "inlining": Wall.IR,
     "images": Wall.IMAGES,
     "folders": Wall.IMAGES,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.hostile.base import Hostile, Tiny, Wall, harmless, rewrite
+from tests.hostile.receivers import RECEIVERS
 
 _FIRST_LINE = "    fc = self.fc\n"
 _DECLARES_RESIZE = "class Other(Module):\n  __parameters__ = []\n  __buffers__ = []\n  resize_ : Tensor\n"
@@ -29,15 +30,28 @@ def says(*lines: str, before: str = "") -> Callable[[Path, Path], None]:
     return make
 
 
-def _replaces_the_module(path: Path, outside: Path) -> None:
-    """A class that declares an operator's name, and a method that calls it on a tensor instead."""
+_OF_CPP = (
+    b"class LinearPackedParamsBase(Module):\n  __parameters__ = []\n  __buffers__ = []\n  unpack : Tensor\n"
+)
+
+
+def _redefines_a_class(path: Path, outside: Path) -> None:
+    rewrite(harmless(), path, extra={"{root}/code/__torch__/torch/classes/quantized.py": _OF_CPP})
+
+
+def _swaps_an_object(path: Path, outside: Path) -> None:
+    """The program reads the layer's weight at its place; the pickle holds an object with one place."""
+    small = b"class Small(Module):\n  __parameters__ = []\n  __buffers__ = []\n  training : bool\n"
 
     def edit(name: str, data: bytes) -> bytes:
-        if not name.endswith("base.py"):
-            return data
-        source = data.decode().replace("  def forward(", "  resize_ : Tensor\n  def forward(")
-        lines = "    fc = self.fc\n    self = x\n    a = (self).resize_([9])\n"
-        return source.replace(_FIRST_LINE, lines).encode()
+        if name.endswith("base.py"):
+            return small + data
+        linear = b"c__torch__.torch.nn.modules.linear\nLinear\n"
+        return (
+            data.replace(linear, b"c__torch__.tests.hostile.base\nSmall\n")
+            if name.endswith("data.pkl")
+            else data
+        )
 
     rewrite(harmless(), path, edit)
 
@@ -136,6 +150,7 @@ class _Inner(torch.nn.Module):
 _SAVE = "which the archive does not define"
 
 PROGRAMS = {
+    **RECEIVERS,
     "file read": Hostile("reads a file in forward", _scripted(Reads), Wall.PARSE, "'torch.from_file'"),
     "file write": Hostile("maps a file to write", _scripted(Writes), Wall.PARSE, "'torch.from_file'"),
     "file saved": Hostile("saves a tensor to a path", _scripted(Saves), Wall.PARSE, "'torch.save'"),
@@ -192,12 +207,6 @@ PROGRAMS = {
         Wall.PARSE,
         "aten::resize_",
     ),
-    "module replaced by a tensor": Hostile(
-        "calls an operator on what was a module that declares its name",
-        _replaces_the_module,
-        Wall.PARSE,
-        "aten::resize_",
-    ),
     "unknown namespace": Hostile(
         "calls another library",
         says('a = ops.symm_mem.one_shot_all_reduce(x, "sum", "g")'),
@@ -209,6 +218,12 @@ PROGRAMS = {
         says("a = __torch__.torch.classes.quantized.LinearPackedParamsBase.__new__(x)"),
         Wall.PARSE,
         _SAVE,
+    ),
+    "class of PyTorch redefined": Hostile(
+        "makes an object of C++, as if it were the archive's own",
+        _redefines_a_class,
+        Wall.PARSE,
+        "classes of its own",
     ),
     "type of PyTorch": Hostile(
         "names a class of C++",
@@ -251,6 +266,9 @@ def _doubling(path: Path, outside: Path) -> None:
 
 
 COMPILED = {
+    "object of another class": Hostile(
+        "reads memory behind an object", _swaps_an_object, Wall.IR, "declared as '__torch__.torch.nn"
+    ),
     "inlining without end": Hostile("2^40 operators inlined", _doubling, Wall.IR, "takes more than"),
     "operator past the parser": Hostile("saves in forward", _scripted(Saves), Wall.IR, "aten::save"),
     "method past the parser": Hostile(

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from ladder_core.datasets.text import shown
 from ladder_core.errors import DatasetError
 from ladder_core.harm.containers import check_archive
 from ladder_core.harm.limits import DATASET_LIMITS
+from ladder_core.text import shown
 from ladder_schema.errors import ErrorCode
 
 TarMode = Literal["r|", "r|gz", "r|bz2", "r|xz"]

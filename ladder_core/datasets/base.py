@@ -21,7 +21,7 @@ class Split:
     """Images and labels of one split, as views into arrays that may lie on disk.
 
     Attributes:
-        images: (M, C, H, W) uint8, or floating-point pixels; often memory-mapped.
+        images: (M, C, H, W) uint8, or floating-point pixels in any byte order; often memory-mapped.
         labels: (M,) int64 class indices.
         indices: (N,) rows of the arrays that belong to this split.
         scale: What a stored value is multiplied by to give a pixel in [0, 1].
@@ -49,7 +49,8 @@ class Split:
         """Return images (B, C, H, W) float32 in [0, 1] and labels (B,) int64 at positions of this split."""
         rows = self.indices[np.asarray(positions)]
         order = np.argsort(rows, kind="stable")  # a file is read forwards
-        images = np.empty((len(rows), *self.image_shape), dtype=self.images.dtype)
+        # PyTorch takes the machine's own byte order only.
+        images = np.empty((len(rows), *self.image_shape), dtype=self.images.dtype.newbyteorder("="))
         images[order] = self.images[rows[order]]
         pixels = torch.from_numpy(images).to(device).to(torch.float32)
         if self.scale != 1.0:

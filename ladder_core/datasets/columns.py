@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ladder_core.datasets.text import shown, shown_list
 from ladder_core.errors import DatasetError
+from ladder_core.text import shown, shown_list
 from ladder_schema.errors import ErrorCode
 
 _METADATA = b"huggingface"

@@ -7,8 +7,8 @@ from enum import StrEnum
 from posixpath import splitext
 
 from ladder_core.datasets.images import EXTENSIONS
-from ladder_core.datasets.text import shown, shown_list
 from ladder_core.errors import DatasetError
+from ladder_core.text import shown, shown_list
 from ladder_schema.errors import ErrorCode
 
 MAX_CLASSES = 100_000

@@ -8,8 +8,8 @@ from ladder_core.datasets.folders import load_folders
 from ladder_core.datasets.images import Wanted
 from ladder_core.datasets.layout import image_folders
 from ladder_core.datasets.npz import load_npz
-from ladder_core.datasets.text import shown_list
 from ladder_core.errors import ConfigError, DatasetError
+from ladder_core.text import shown_list
 from ladder_schema.config import InputConfig
 from ladder_schema.errors import ErrorCode
 

@@ -1,5 +1,6 @@
-"""Reads ``.npz`` archives: ``x_train, y_train`` and optionally ``x_test, y_test, class_names``.
+"""Reads ``.npz`` archives: ``x_train, y_train`` and optionally ``x_test, y_test, x_val, y_val, class_names``.
 
+Or ``train_images, train_labels`` and so on, as MedMNIST has them.
 Members are unpacked to the work directory and memory-mapped, so that a dataset's size is not a process's.
 """
 
@@ -10,17 +11,25 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from ladder_core.datasets.base import Dataset, Indices, Split, split_stratified
-from ladder_core.datasets.text import shown
+from ladder_core.datasets.base import Dataset, Indices, Split
+from ladder_core.datasets.splits import choose_splits
 from ladder_core.errors import DatasetError
+from ladder_core.text import shown
 from ladder_schema.errors import ErrorCode
 
-TEST_SHARE = 0.2
+_PARTS = ("train", "test", "val")
+_MEMBERS = {
+    "class_names.npy": "class_names",
+    **{f"{axis}_{part}.npy": f"{axis}_{part}" for part in _PARTS for axis in "xy"},
+    # MedMNIST's names, whose labels are columns.
+    **{f"{part}_images.npy": f"x_{part}" for part in _PARTS},
+    **{f"{part}_labels.npy": f"y_{part}" for part in _PARTS},
+}
 _CHUNK_BYTES = 64 << 20
 _MAX_LABEL = 1_000_000
 _FLOATS = (np.dtype("float16"), np.dtype("float32"), np.dtype("float64"))
@@ -56,33 +65,26 @@ def load_npz(path: Path, work_dir: Path, *, seed: int) -> Dataset:
             f"the archive has no array x_train (found: {_names(arrays)}): save it with "
             "numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)",
         )
-    notes: list[str] = []
-    train = _read_split(arrays, "train", notes)
-    if "x_test" in arrays:
-        test = _read_split(arrays, "test", notes)
-        if test.image_shape != train.image_shape:
-            raise DatasetError(
-                ErrorCode.DATASET_IMAGES_INVALID,
-                f"x_test holds images of shape {test.image_shape}, x_train {train.image_shape} "
-                "(channels, height, width): give both the same size",
-            )
-        if test.scale != train.scale:
-            raise DatasetError(
-                ErrorCode.DATASET_IMAGES_INVALID,
-                "one of x_train and x_test is in [0, 1], the other in [0, 255]: give both in one unit",
-            )
-    else:
-        train, test = split_stratified(train, TEST_SHARE, seed)
-        notes.append(
-            f"No test split was given: {len(test)} images, a stratified choice, were held out. The uploaded "
-            "model may have been trained on them, and then every figure of before hardening is too high."
-        )
-    if len(np.unique(train.targets())) < 2:
+    read: list[str] = []
+    splits = {part: _read_split(arrays, part, read) for part in _PARTS if f"x_{part}" in arrays}
+    for part, split in splits.items():
+        _check_alike(f"x_{part}", split, splits["train"])
+    train, test, chosen = choose_splits(splits["train"], splits.get("test"), splits.get("val"), seed=seed)
+    return Dataset(train, test, _class_names(arrays), tuple(dict.fromkeys([*read, *chosen])))
+
+
+def _check_alike(name: str, split: Split, train: Split) -> None:
+    if split.image_shape != train.image_shape:
         raise DatasetError(
-            ErrorCode.DATASET_TOO_FEW_CLASSES,
-            f"y_train holds one class only ({train.targets()[0]}): a boundary needs at least two",
+            ErrorCode.DATASET_IMAGES_INVALID,
+            f"{name} holds images of shape {split.image_shape}, x_train {train.image_shape} "
+            "(channels, height, width): give both the same size",
         )
-    return Dataset(train, test, _class_names(arrays), tuple(dict.fromkeys(notes)))
+    if split.scale != train.scale:
+        raise DatasetError(
+            ErrorCode.DATASET_IMAGES_INVALID,
+            f"one of x_train and {name} is in [0, 1], the other in [0, 255]: give both in one unit",
+        )
 
 
 def _names(arrays: dict[str, npt.NDArray[Any]]) -> str:
@@ -91,14 +93,15 @@ def _names(arrays: dict[str, npt.NDArray[Any]]) -> str:
 
 def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
     """Unpack the known members and map them; pickled objects are refused by ``allow_pickle=False``."""
-    wanted = {"x_train", "y_train", "x_test", "y_test", "class_names"}
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                if name not in wanted or name in arrays or not member.filename.endswith(".npy"):
+                name = _MEMBERS.get(member.filename)
+                if name is None:
                     continue
+                if name in arrays:
+                    _refuse_double(name)
                 target = work_dir / f"dataset-{name}.npy"
                 with archive.open(member) as source, target.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
@@ -125,6 +128,14 @@ def _unpack(path: Path, work_dir: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
+def _refuse_double(name: str) -> NoReturn:
+    spellings = " and ".join(member for member, meaning in _MEMBERS.items() if meaning == name)
+    raise DatasetError(
+        ErrorCode.DATASET_UNREADABLE,
+        f"the archive has {name} twice ({spellings}): keep the one that you mean",
+    )
+
+
 def _read_split(arrays: dict[str, npt.NDArray[Any]], name: str, notes: list[str]) -> Split:
     images = _as_nchw(arrays[f"x_{name}"], f"x_{name}")
     labels = _read_labels(arrays, name, len(images))
@@ -133,7 +144,7 @@ def _read_split(arrays: dict[str, npt.NDArray[Any]], name: str, notes: list[str]
 
 def _as_nchw(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """View the array as (N, C, H, W)."""
-    if images.dtype != np.uint8 and images.dtype not in _FLOATS:
+    if images.dtype != np.uint8 and images.dtype.newbyteorder("=") not in _FLOATS:
         raise DatasetError(
             ErrorCode.DATASET_IMAGES_INVALID,
             f"{name} has dtype {images.dtype}: give uint8 in 0..255 or floating point in [0, 1]",

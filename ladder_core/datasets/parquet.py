@@ -22,8 +22,8 @@ from ladder_core.datasets.columns import Columns, find_columns
 from ladder_core.datasets.images import MAX_ENCODED_BYTES, BadImageError, Wanted
 from ladder_core.datasets.layout import MAX_CLASSES, PARTS, Part
 from ladder_core.datasets.reader import ImageReader, Sample
-from ladder_core.datasets.text import shown
 from ladder_core.errors import DatasetError
+from ladder_core.text import shown
 from ladder_schema.errors import ErrorCode
 
 EXTENSION = ".parquet"

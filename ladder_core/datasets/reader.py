@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder_core.datasets.base import BadImages, Dataset, Indices, Split, split_stratified
+from ladder_core.datasets.base import BadImages, Dataset, Indices, Split
 from ladder_core.datasets.cache import ImageCache
 from ladder_core.datasets.images import (
     BadImageError,
@@ -28,11 +28,11 @@ from ladder_core.datasets.images import (
     read_size,
 )
 from ladder_core.datasets.layout import Part
-from ladder_core.datasets.text import shown
+from ladder_core.datasets.splits import choose_splits
 from ladder_core.errors import DatasetError
+from ladder_core.text import shown
 from ladder_schema.errors import ErrorCode
 
-TEST_SHARE = 0.2
 _MAX_THREADS = 4
 _WAITING_BYTES = 64 << 20
 _WAITING_IMAGES = 1_024
@@ -126,12 +126,7 @@ class ImageReader:
         whole = Split(images, labels, np.arange(len(labels)), 1 / np.iinfo(images.dtype).max)
         parts = np.frombuffer(self._parts, dtype=np.int8)
         rows = {part: np.flatnonzero(parts == number) for number, part in enumerate(_PARTS)}
-        train, test, split_notes = _choose_splits(whole, rows, seed)
-        if len(np.unique(train.targets())) < 2:
-            raise DatasetError(
-                ErrorCode.DATASET_TOO_FEW_CLASSES,
-                "the training images are all of one class: a boundary needs at least two",
-            )
+        train, test, split_notes = _splits(whole, rows, seed)
         return Dataset(
             train,
             test,
@@ -276,14 +271,8 @@ def _threads() -> int:
     return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
 
 
-def _choose_splits(
-    whole: Split, rows: dict[Part, Indices], seed: int
-) -> tuple[Split, Split, tuple[str, ...]]:
-    """Return what is trained on, what is measured on, and what was decided.
-
-    A test split is measured on; without one the validation split is; with both the validation split is left
-    out, since the model may have been chosen by it, which makes it neither training nor test data.
-    """
+def _splits(whole: Split, rows: dict[Part, Indices], seed: int) -> tuple[Split, Split, tuple[str, ...]]:
+    """Return what is trained on, what is measured on, and what was decided."""
     train, test, validation = (rows[part] for part in _PARTS)
     if not len(train) and len(test) and len(validation):
         raise DatasetError(
@@ -292,14 +281,4 @@ def _choose_splits(
         )
     if not len(train):  # one part only, whatever it is called
         train, test, validation = np.concatenate([test, validation]), test[:0], validation[:0]
-    if len(test):
-        note = f"The {len(validation)} validation images were left out; the test images were measured on."
-        return whole.subset(train), whole.subset(test), (note,) if len(validation) else ()
-    if len(validation):
-        note = (
-            f"No labelled test images were given: the {len(validation)} validation images were measured on."
-        )
-        return whole.subset(train), whole.subset(validation), (note,)
-    first, second = split_stratified(whole.subset(train), TEST_SHARE, seed)
-    note = f"No test split was given: {len(second)} images, a stratified choice, were held out."
-    return first, second, (note,)
+    return choose_splits(whole.subset(train), whole.subset(test), whole.subset(validation), seed=seed)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ladder_core.harm.entries import HEAD_BYTES, ArchiveListing, Entry, archive_kind
-from ladder_core.harm.limits import ArchiveLimits, path_fault, shown
+from ladder_core.harm.limits import ArchiveLimits, path_fault
 from ladder_core.harm.tars import list_tar
 from ladder_core.harm.zips import list_zip
+from ladder_core.text import quoted
 
 
 def check_archive(path: Path, limits: ArchiveLimits, *, nested_allowed: Iterable[str] = ()) -> ArchiveListing:
@@ -66,7 +67,7 @@ def _check_entries(entries: Iterable[Entry], limits: ArchiveLimits, nested_allow
     seen: set[str] = set()
     size = packed = 0
     for entry in entries:
-        name = shown(entry.name)
+        name = quoted(entry.name)
         if fault := path_fault(entry.name):
             upload.unsafe(f"the entry {name} {fault}")
         # A file and a folder of one name are as ambiguous as two files.
@@ -93,10 +94,10 @@ def check_size(entry: Entry, limits: ArchiveLimits) -> None:
     """
     if entry.size > limits.max_entry_bytes:
         limits.upload.unsafe(
-            f"the entry {shown(entry.name)} unpacks to {entry.size} bytes; "
+            f"the entry {quoted(entry.name)} unpacks to {entry.size} bytes; "
             f"{limits.max_entry_bytes} are allowed"
         )
-    _check_ratio(f"the entry {shown(entry.name)}", entry.size, entry.packed_size, limits)
+    _check_ratio(f"the entry {quoted(entry.name)}", entry.size, entry.packed_size, limits)
 
 
 def _check_ratio(what: str, size: int, packed: int, limits: ArchiveLimits) -> None:

@@ -19,10 +19,11 @@ from typing import Any
 from ladder_core.harm.allowed import ALLOWED_EXPORT_TARGETS, is_allowed
 from ladder_core.harm.containers import check_open_archive
 from ladder_core.harm.entries import ArchiveListing, Entry
-from ladder_core.harm.limits import MODEL, MODEL_LIMITS, shown
+from ladder_core.harm.limits import MODEL, MODEL_LIMITS
 from ladder_core.harm.names import is_argument, is_literal, unsafe_name
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TENSOR_GLOBALS, check_pickle
 from ladder_core.harm.symbols import check_guard, check_symbolic
+from ladder_core.text import quoted
 
 NESTED_ARCHIVES = (".pt", *(f"/{kind}_{digit}" for kind in ("weight", "tensor") for digit in range(10)))
 _MAX_JSON_BYTES = 128 << 20
@@ -58,7 +59,7 @@ def check_export(archive: zipfile.ZipFile, listing: ArchiveListing) -> None:
     for entry in entries:
         if entry.name.endswith(".json"):
             if entry.size > _MAX_JSON_BYTES:
-                MODEL.unsafe(f"{shown(entry.name)} holds {entry.size} bytes; {_MAX_JSON_BYTES} are allowed")
+                MODEL.unsafe(f"{quoted(entry.name)} holds {entry.size} bytes; {_MAX_JSON_BYTES} are allowed")
             pickled.update(_Document(entry.name).check(archive.read(entry.name)))
     for entry in entries:
         base = entry.name.rpartition("/")[2]
@@ -66,7 +67,7 @@ def check_export(archive: zipfile.ZipFile, listing: ArchiveListing) -> None:
         if base in pickled or entry.name.endswith(".pt") or is_archive:
             if entry.size > _MAX_PICKLED_BYTES:
                 MODEL.unsafe(
-                    f"{shown(entry.name)} pickles {entry.size} bytes; {_MAX_PICKLED_BYTES} are allowed"
+                    f"{quoted(entry.name)} pickles {entry.size} bytes; {_MAX_PICKLED_BYTES} are allowed"
                 )
             _check_saved(archive.read(entry.name), entry.name)
 
@@ -80,14 +81,14 @@ def _program_entries(listing: ArchiveListing) -> list[Entry]:
     is_old = any("/" not in name for name in listing.names)
     roots = sorted({name.partition("/")[0] for name in listing.names})
     if not is_old and len(roots) != 1:
-        MODEL.unsafe(f"its entries lie in {len(roots)} folders, {', '.join(map(shown, roots[:3]))}")
+        MODEL.unsafe(f"its entries lie in {len(roots)} folders, {', '.join(map(quoted, roots[:3]))}")
     pattern, extra = (_OLD_ENTRY, "extra_files/") if is_old else (_ENTRY, "extra/")
     kept: list[Entry] = []
     for entry in listing.entries:
         inside = entry.name if is_old else entry.name.partition("/")[2]
         if not pattern.fullmatch(inside):
             MODEL.unsafe(
-                f"the entry {shown(entry.name)} is none that torch.export.save writes for a classifier"
+                f"the entry {quoted(entry.name)} is none that torch.export.save writes for a classifier"
             )
         if not inside.startswith(extra):
             kept.append(entry)
@@ -100,16 +101,16 @@ def _check_saved(data: bytes, name: str) -> None:
         return
     listing = check_open_archive(io.BytesIO(data), MODEL_LIMITS)
     if listing.kind != "zip":
-        MODEL.unsafe(f"{shown(name)} holds a pickle outside of an archive, as PyTorch wrote before 1.6")
+        MODEL.unsafe(f"{quoted(name)} holds a pickle outside of an archive, as PyTorch wrote before 1.6")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for entry in listing.entries:
             # A program in here would be loaded as TorchScript.
             if not _SAVED_ENTRY.fullmatch(entry.name):
-                MODEL.unsafe(f"{shown(name)} holds {shown(entry.name)}, which torch.save does not write")
+                MODEL.unsafe(f"{quoted(name)} holds {quoted(entry.name)}, which torch.save does not write")
         for entry in listing.entries:
             if entry.name.endswith(".pkl"):
                 if entry.size > MAX_PICKLE_BYTES:
-                    MODEL.unsafe(f"the pickle in {shown(name)} holds {entry.size} bytes")
+                    MODEL.unsafe(f"the pickle in {quoted(name)} holds {entry.size} bytes")
                 check_pickle(archive.read(entry.name), f"{name}/{entry.name}", allowed=TENSOR_GLOBALS)
 
 
@@ -129,9 +130,9 @@ class _Document:
             # As PyTorch decodes it; left to itself, json would guess among several encodings.
             root = json.loads(text.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            MODEL.unreadable(f"{shown(self._name)} is no JSON ({type(error).__name__})")
+            MODEL.unreadable(f"{quoted(self._name)} is no JSON ({type(error).__name__})")
         if (name := unsafe_name(root)) is not None:
-            self._refuse(f"has the name {shown(name)}, which could become code: rename it")
+            self._refuse(f"has the name {quoted(name)}, which could become code: rename it")
         pickled: set[str] = set()
         for node in _objects(root):
             self._object(node)
@@ -144,14 +145,14 @@ class _Document:
             if node.get(key):
                 self._refuse(f"holds an object of a custom class ({key})")
         if "path_name" in node and not _PAYLOAD.fullmatch(str(node["path_name"])):
-            self._refuse(f"names the payload {shown(str(node['path_name']))}: only tensors are allowed")
+            self._refuse(f"names the payload {quoted(str(node['path_name']))}: only tensors are allowed")
         if "target" in node:
             self._target(str(node["target"]))
         if "expr_str" in node and not check_symbolic(str(node["expr_str"])):
-            self._refuse(f"has the symbolic size {shown(str(node['expr_str']))}, which is no arithmetic")
+            self._refuse(f"has the symbolic size {quoted(str(node['expr_str']))}, which is no arithmetic")
         for guard in node.get("guards_code") or ():
             if not check_guard(str(guard)):
-                self._refuse(f"has the guard {shown(str(guard))}, which is no comparison of sizes")
+                self._refuse(f"has the guard {quoted(str(guard))}, which is no comparison of sizes")
         for key in ("in_spec", "out_spec"):
             if isinstance(node.get(key), str) and node[key]:
                 self._tree(node[key], are_arguments=key == "in_spec")
@@ -163,7 +164,7 @@ class _Document:
         match = _FUNCTION.fullmatch(target)
         if match and f"{match[1]}::{match[2]}" in ALLOWED_EXPORT_TARGETS:
             return
-        self._refuse(f"calls {shown(target)}, an operator that is not on the list")
+        self._refuse(f"calls {quoted(target)}, an operator that is not on the list")
 
     def _tree(self, spec: str, *, are_arguments: bool) -> None:
         """Check how arguments and results are packed: in plain containers, whose context imports nothing."""
@@ -173,15 +174,15 @@ class _Document:
             for node in _objects(root):
                 context = json.loads(node.get("context") or "null")
                 if node.get("type") not in _TREES or any(True for _ in _objects(context)):
-                    self._refuse(f"packs arguments or results in a {shown(str(node.get('type')))}")
+                    self._refuse(f"packs arguments or results in a {quoted(str(node.get('type')))}")
                 for key in context if isinstance(context, list) else ():
                     if not is_key(key):
-                        self._refuse(f"has the name {shown(str(key))}, which could become code: rename it")
+                        self._refuse(f"has the name {quoted(str(key))}, which could become code: rename it")
         except (ValueError, TypeError, RecursionError):
             self._refuse("has a damaged description of its arguments")
 
     def _refuse(self, what: str) -> None:
-        MODEL.unsafe(f"{shown(self._name)} {what}")
+        MODEL.unsafe(f"{quoted(self._name)} {what}")
 
 
 def _objects(root: object) -> Iterator[dict[str, Any]]:

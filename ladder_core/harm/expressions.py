@@ -9,8 +9,9 @@ from typing import NoReturn
 from ladder_core.errors import ModelError
 from ladder_core.harm.allowed import is_allowed
 from ladder_core.harm.definitions import Definitions, dotted_name, forbidden_tensor_methods
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
 from ladder_core.harm.receivers import Receivers
+from ladder_core.text import quoted
 from ladder_schema.errors import ErrorCode
 
 _NUMBERS = frozenset({"inf", "nan", "infj", "nanj"})
@@ -81,7 +82,9 @@ class Scope:
             ModelError: ``MODEL_UNSAFE``, always.
         """
         line = getattr(node, "lineno", "?")
-        MODEL.unsafe(f"{shown(self._file)}, line {line}: the program holds {what}, which no classifier needs")
+        MODEL.unsafe(
+            f"{quoted(self._file)}, line {line}: the program holds {what}, which no classifier needs"
+        )
 
     def check_binding(self, node: ast.AST, name: str) -> None:
         """Check that a name being defined takes nothing from the language."""
@@ -101,10 +104,10 @@ class Scope:
     def check_declaration(self, node: ast.AST, name: str) -> None:
         """Check the name of an attribute or method where a class declares it."""
         if not _MEMBER.fullmatch(name):
-            self.refuse(node, f"the attribute {shown(name)}")
+            self.refuse(node, f"the attribute {quoted(name)}")
         is_special = name.startswith("__") and name.endswith("__")
         if name not in self._definitions.members and name not in _BUILT_IN_MEMBERS:
-            self.refuse(node, f"the name {shown(name)}, which no class of the archive declares")
+            self.refuse(node, f"the name {quoted(name)}, which no class of the archive declares")
         if is_special and name in ("__setstate__", "__getstate__"):
             self.refuse(node, f"the method {name}")
 
@@ -142,7 +145,7 @@ class Scope:
                 self._constant(node)
             case ast.Name(id=name):
                 if name not in self._bound and name not in _NUMBERS:
-                    self.refuse(node, f"the name {shown(name)} as a value")
+                    self.refuse(node, f"the name {quoted(name)} as a value")
             case ast.Attribute():
                 self._attribute(node)
             case ast.Call():
@@ -188,7 +191,7 @@ class Scope:
             case ast.Attribute():
                 self._qualified(node, dotted_name(node) or "")
             case _:
-                self.refuse(node, f"the type {shown(ast.unparse(node))}")
+                self.refuse(node, f"the type {quoted(ast.unparse(node))}")
 
     def _parts(self, node: ast.expr) -> list[ast.expr]:
         """What an expression is made of that has no meaning beyond its parts."""
@@ -224,7 +227,7 @@ class Scope:
                 # A member of an Enum, or the class or function itself.
                 self._qualified(node, owner if owner in self._definitions.qualified else dotted)
                 return
-            self.refuse(node, f"{shown(dotted)} as a value")
+            self.refuse(node, f"{quoted(dotted)} as a value")
         self.check_attribute(node, node.attr, node.value)
         self.expression(node.value)
 
@@ -237,7 +240,7 @@ class Scope:
         if dotted is None or "." in dotted:
             self._callee(node.func, dotted, root)
         elif dotted not in self._bound and dotted not in _FUNCTIONS:
-            self.refuse(node, f"a call of {shown(dotted)}")
+            self.refuse(node, f"a call of {quoted(dotted)}")
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
             self.expression(argument)
         if any(keyword.arg is None for keyword in node.keywords):
@@ -254,7 +257,7 @@ class Scope:
             elif root == "__torch__":
                 self._qualified(func, dotted.removesuffix(".__new__"))
             else:
-                self.refuse(func, f"a call of {shown(dotted)}")
+                self.refuse(func, f"a call of {quoted(dotted)}")
         elif isinstance(func, ast.Attribute):
             self.check_attribute(func, func.attr, func.value)
             self.expression(func.value)
@@ -270,11 +273,11 @@ class Scope:
                 "read again; save the module before that call",
             )
         if not is_allowed(operator):
-            self.refuse(node, f"a call of {shown(written)}, an operator that is not on the list")
+            self.refuse(node, f"a call of {quoted(written)}, an operator that is not on the list")
 
     def _qualified(self, node: ast.AST, dotted: str) -> None:
         if dotted not in self._definitions.qualified:
-            self.refuse(node, f"{shown(dotted)}, which the archive does not define")
+            self.refuse(node, f"{quoted(dotted)}, which the archive does not define")
 
     def _special_form(self, node: ast.Call, name: str) -> None:
         """Forms of the language whose arguments are types or names."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
+from ladder_core.text import quoted
 
 MAX_INLINED_NODES = 500_000
 """Some hundred times what the largest classifiers have."""
@@ -48,7 +49,7 @@ def _measure(start: str, graphs: dict[str, torch.Graph], sizes: dict[str, int]) 
         if name not in open_:
             open_.add(name)
             if looping := next((callee for callee in callees if callee in open_), None):
-                MODEL.unsafe(f"its function {shown(looping)} calls itself, which no classifier needs")
+                MODEL.unsafe(f"its function {quoted(looping)} calls itself, which no classifier needs")
             pending.extend(callees)
             continue
         sizes[name] = len(nodes) + sum(sizes[callee] for callee in callees)
@@ -56,7 +57,7 @@ def _measure(start: str, graphs: dict[str, torch.Graph], sizes: dict[str, int]) 
         pending.pop()
         if sizes[name] > MAX_INLINED_NODES:
             MODEL.unsafe(
-                f"its function {shown(name)} takes more than {MAX_INLINED_NODES} operators with the "
+                f"its function {quoted(name)} takes more than {MAX_INLINED_NODES} operators with the "
                 "functions it calls; call fewer functions from each, or trace the model instead"
             )
 

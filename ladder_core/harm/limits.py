@@ -11,7 +11,6 @@ from ladder_schema.errors import ErrorCode
 
 _MIB = 1 << 20
 _GIB = 1 << 30
-_LONGEST_SHOWN = 80
 # They reorder the text around them: a name that holds one reads as another.
 _BIDIRECTIONAL = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -75,12 +74,6 @@ class ArchiveLimits:
 MODEL_LIMITS = ArchiveLimits(MODEL, 50_000, 16 * _GIB, 32 * _GIB, 100, 8 * _MIB, strict=True)
 # ImageNet has 1.3 million images. Labels and blank images compress a hundredfold and more.
 DATASET_LIMITS = ArchiveLimits(DATASET, 2_000_000, 256 * _GIB, 512 * _GIB, 250, 64 * _MIB)
-
-
-def shown(text: str) -> str:
-    """A name from an upload as an error message may carry it: one line, no control characters, not long."""
-    clean = "".join(char if char.isprintable() else "?" for char in text[: _LONGEST_SHOWN + 1])
-    return repr(clean if len(clean) <= _LONGEST_SHOWN else clean[:_LONGEST_SHOWN] + "...")
 
 
 def path_fault(name: str) -> str | None:

@@ -11,8 +11,9 @@ import torch
 
 from ladder_core.harm.allowed import ALLOWED_IR
 from ladder_core.harm.inlining import check_inlined_size
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
 from ladder_core.harm.objects import check_objects
+from ladder_core.text import quoted
 
 
 def load_checked_script(
@@ -74,16 +75,16 @@ def _check_graph(graph: torch.Graph, where: str) -> None:
         for node in blocks.pop().nodes():
             if node.kind() not in ALLOWED_IR:
                 MODEL.unsafe(
-                    f"its method {shown(where)} holds {node.kind()}, an operator that is not on the list"
+                    f"its method {quoted(where)} holds {node.kind()}, an operator that is not on the list"
                     f"{_line_of(node)}"
                 )
             # What is called but could not be inlined was never looked at.
             if node.kind() in ("prim::CallMethod", "prim::CallFunction"):
-                MODEL.unsafe(f"its method {shown(where)} calls what cannot be looked into{_line_of(node)}")
+                MODEL.unsafe(f"its method {quoted(where)} calls what cannot be looked into{_line_of(node)}")
             blocks.extend(node.blocks())
 
 
 def _line_of(node: torch.Node) -> str:
     """Where the program says it, in brackets, as far as the file tells."""
     lines = [line.strip() for line in str(node.sourceRange()).splitlines() if line.strip()]
-    return f" ({shown(lines[0])})" if lines else ""
+    return f" ({quoted(lines[0])})" if lines else ""

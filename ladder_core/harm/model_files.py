@@ -14,11 +14,12 @@ from ladder_core.errors import ModelError
 from ladder_core.harm.containers import check_archive
 from ladder_core.harm.entries import ArchiveListing
 from ladder_core.harm.exported import NESTED_ARCHIVES, check_export
-from ladder_core.harm.limits import MODEL, MODEL_LIMITS, shown
+from ladder_core.harm.limits import MODEL, MODEL_LIMITS
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TORCHSCRIPT_GLOBALS, check_pickle
 from ladder_core.harm.source_text import MAX_FILE_BYTES
 from ladder_core.harm.storages import check_storages
 from ladder_core.harm.torchscript_code import check_program
+from ladder_core.text import quoted
 from ladder_schema.errors import ErrorCode
 
 _TORCHSCRIPT_ENTRY = re.compile(
@@ -118,15 +119,15 @@ def _check_layout(listing: ArchiveListing) -> None:
     """Check that the archive holds what ``torch.jit.save`` writes, once, and nothing else."""
     roots = sorted({name.partition("/")[0] for name in listing.names})
     if len(roots) != 1:
-        MODEL.unsafe(f"its entries lie in {len(roots)} folders, {', '.join(map(shown, roots[:3]))}")
+        MODEL.unsafe(f"its entries lie in {len(roots)} folders, {', '.join(map(quoted, roots[:3]))}")
     spellings: set[str] = set()
     for name in listing.names:
         inside = name.partition("/")[2]
         if not _TORCHSCRIPT_ENTRY.fullmatch(inside):
-            MODEL.unsafe(f"the entry {shown(name)} is none that torch.jit.save writes")
+            MODEL.unsafe(f"the entry {quoted(name)} is none that torch.jit.save writes")
         # PyTorch's zip reader takes capitals for small letters where it finds no exact name.
         if inside.lower() in spellings:
-            MODEL.unsafe(f"the entry {shown(name)} occurs again in another spelling")
+            MODEL.unsafe(f"the entry {quoted(name)} occurs again in another spelling")
         spellings.add(inside.lower())
     if not {"data.pkl", "constants.pkl"} <= spellings:
         MODEL.unreadable("the archive has no data.pkl or no constants.pkl: it is not whole")
@@ -134,4 +135,4 @@ def _check_layout(listing: ArchiveListing) -> None:
 
 def _check_size(what: str, name: str, size: int, limit: int) -> None:
     if size > limit:
-        MODEL.unsafe(f"{what} {shown(name)} holds {size} bytes; {limit} are allowed")
+        MODEL.unsafe(f"{what} {quoted(name)} holds {size} bytes; {limit} are allowed")

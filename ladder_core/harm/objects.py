@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ladder_core.errors import ModelError
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
+from ladder_core.text import quoted
 
 MAX_MODULES = 100_000
 """Some hundred times what the largest classifiers have; a module that two others share counts twice."""
@@ -49,7 +50,7 @@ def check_objects(module: torch._C.ScriptModule) -> None:
             found = child._type().qualified_name()
             if found != expected:
                 MODEL.unsafe(
-                    f"its submodule {shown(where)} is a {shown(found)}, declared as {shown(expected)}"
+                    f"its submodule {quoted(where)} is a {quoted(found)}, declared as {quoted(expected)}"
                 )
             waiting.append((where, child))
 
@@ -71,6 +72,6 @@ def _holds_objects(kind: torch._C.JitType) -> bool:
 
 def _unsupported(path: str) -> None:
     raise ModelError.unsupported(
-        f"the module {shown(path or 'itself')} has an attribute that holds an object of a class, or several, "
-        "which is no submodule; keep tensors, numbers and submodules in attributes, and trace the model"
+        f"the module {quoted(path or 'itself')} has an attribute that holds one or several objects of a "
+        "class that is no submodule; keep tensors, numbers and submodules in attributes, and trace the model"
     )

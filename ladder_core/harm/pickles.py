@@ -11,7 +11,8 @@ import pickletools
 import re
 from collections.abc import Collection
 
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
+from ladder_core.text import quoted
 
 MAX_PICKLE_BYTES = 64 << 20
 _MAX_OPCODES = 5_000_000
@@ -123,21 +124,21 @@ def check_pickle(
         ModelError: ``MODEL_UNSAFE``, naming the global or opcode and its position.
     """
     if len(data) > MAX_PICKLE_BYTES:
-        MODEL.unsafe(f"the pickle {shown(name)} holds {len(data)} bytes; {MAX_PICKLE_BYTES} are allowed")
+        MODEL.unsafe(f"the pickle {quoted(name)} holds {len(data)} bytes; {MAX_PICKLE_BYTES} are allowed")
     end = 0
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if count > _MAX_OPCODES:
-                MODEL.unsafe(f"the pickle {shown(name)} has more than {_MAX_OPCODES} instructions")
+                MODEL.unsafe(f"the pickle {quoted(name)} has more than {_MAX_OPCODES} instructions")
             if opcode.name not in _OPCODES:
-                MODEL.unsafe(f"the pickle {shown(name)} uses {opcode.name} at byte {position}")
+                MODEL.unsafe(f"the pickle {quoted(name)} uses {opcode.name} at byte {position}")
             if opcode.name == "GLOBAL":
                 _check_global(str(argument), name, position or 0, allowed, classes)
             end = (position or 0) + 1
     except (ValueError, IndexError, OverflowError, UnicodeDecodeError) as error:
-        MODEL.unsafe(f"the pickle {shown(name)} is damaged ({shown(str(error))})")
+        MODEL.unsafe(f"the pickle {quoted(name)} is damaged ({quoted(str(error))})")
     if end != len(data):
-        MODEL.unsafe(f"the pickle {shown(name)} has {len(data) - end} bytes after its end")
+        MODEL.unsafe(f"the pickle {quoted(name)} has {len(data) - end} bytes after its end")
 
 
 def _check_global(
@@ -148,8 +149,8 @@ def _check_global(
     match = _CLASS.fullmatch(named)
     if match and f"{match[1]}.{match[2]}" in classes:
         return
-    shown_name = shown(named.replace(" ", "."))
+    shown_name = quoted(named.replace(" ", "."))
     MODEL.unsafe(
-        f"the pickle {shown(pickle)} names {shown_name} at byte {position}, which is neither a class of the "
+        f"the pickle {quoted(pickle)} names {shown_name} at byte {position}, which is neither a class of the "
         "archive nor written by PyTorch"
     )

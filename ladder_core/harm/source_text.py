@@ -11,7 +11,8 @@ from __future__ import annotations
 import ast
 import re
 
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
+from ladder_core.text import quoted
 
 MAX_FILE_BYTES = 4 << 20
 MAX_PROGRAM_BYTES = 8 << 20
@@ -30,20 +31,20 @@ def parse_source(text: bytes, file: str) -> ast.Module:
         ModelError: ``MODEL_UNSAFE``; the text is none PyTorch would write.
     """
     if len(text) > MAX_FILE_BYTES:
-        MODEL.unsafe(f"{shown(file)} holds {len(text)} bytes of program text; {MAX_FILE_BYTES} are allowed")
+        MODEL.unsafe(f"{quoted(file)} holds {len(text)} bytes of program text; {MAX_FILE_BYTES} are allowed")
     try:
         source = text.decode("ascii")
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
-        MODEL.unsafe(f"{shown(file)}, line {line}: the program text holds characters beyond ASCII")
+        MODEL.unsafe(f"{quoted(file)}, line {line}: the program text holds characters beyond ASCII")
     _check_characters(source, file)
     try:
         return ast.parse(source)
     except SyntaxError as error:
-        MODEL.unsafe(f"{shown(file)}, line {error.lineno}: the program text cannot be parsed ({error.msg})")
+        MODEL.unsafe(f"{quoted(file)}, line {error.lineno}: the program text cannot be parsed ({error.msg})")
     except (RecursionError, MemoryError, ValueError):
         MODEL.unsafe(
-            f"{shown(file)}: the program text cannot be parsed (nested too deeply, or a huge number)"
+            f"{quoted(file)}: the program text cannot be parsed (nested too deeply, or a huge number)"
         )
 
 
@@ -63,4 +64,4 @@ def _check_characters(source: str, file: str) -> None:
 
 def _refuse(source: str, file: str, position: int, what: str) -> None:
     line = source.count("\n", 0, position) + 1
-    MODEL.unsafe(f"{shown(file)}, line {line}: the program text {what}")
+    MODEL.unsafe(f"{quoted(file)}, line {line}: the program text {what}")

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from ladder_core.errors import ModelError
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
+from ladder_core.text import quoted
 from ladder_schema.errors import ErrorCode
 
 _REBUILD = "torch._utils _rebuild_tensor_v2"
@@ -64,7 +65,7 @@ def check_storages(data: bytes, name: str, records: Mapping[str, int]) -> None:
     try:
         _Machine(name, records).run(data)
     except (IndexError, ValueError):
-        MODEL.unsafe(f"the pickle {shown(name)} is damaged: it takes what is not there")
+        MODEL.unsafe(f"the pickle {quoted(name)} is damaged: it takes what is not there")
 
 
 class _Machine:
@@ -156,13 +157,13 @@ class _Machine:
                 self._refuse("names a tensor's storage in a way that PyTorch does not write")
         item_bytes = _ITEM_BYTES.get(kind.removeprefix("torch ").removesuffix("Storage"))
         if item_bytes is None:
-            self._refuse(f"has a storage of {shown(kind)}, which is no kind of tensor")
+            self._refuse(f"has a storage of {quoted(kind)}, which is no kind of tensor")
         held = self._records.get(key)
         if items and held is None:
-            self._refuse(f"names the record {shown(key)}, which the archive does not hold")
+            self._refuse(f"names the record {quoted(key)}, which the archive does not hold")
         if not 0 <= items * item_bytes <= (held or 0):
             self._refuse(
-                f"states {items} items of {item_bytes} bytes for the record {shown(key)}, which holds "
+                f"states {items} items of {item_bytes} bytes for the record {quoted(key)}, which holds "
                 f"{held or 0} bytes"
             )
         return _Storage(items)
@@ -197,7 +198,7 @@ class _Machine:
             )
 
     def _refuse(self, what: str) -> NoReturn:
-        MODEL.unsafe(f"the pickle {shown(self._name)} {what}")
+        MODEL.unsafe(f"the pickle {quoted(self._name)} {what}")
 
 
 def void(_: object) -> None:

@@ -11,7 +11,8 @@ import zlib
 from typing import BinaryIO, cast
 
 from ladder_core.harm.entries import HEAD_BYTES, Entry, archive_kind
-from ladder_core.harm.limits import ArchiveLimits, shown
+from ladder_core.harm.limits import ArchiveLimits
+from ladder_core.text import quoted
 
 # What precedes a file in its headers: a long name, a few attributes.
 _MAX_HEADER_BYTES = 1 << 20
@@ -93,7 +94,7 @@ def _unpacked(file: BinaryIO, kind: str) -> BinaryIO:
 
 
 def _entry(guarded: _Guarded, member: tarfile.TarInfo, limits: ArchiveLimits) -> Entry:
-    name = shown(member.name)
+    name = quoted(member.name)
     if member.issym() or member.islnk():
         limits.upload.unsafe(f"the entry {name} is a {'symbolic' if member.issym() else 'hard'} link")
     if not (member.isreg() or member.isdir()) or member.issparse():

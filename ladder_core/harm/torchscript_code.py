@@ -24,9 +24,10 @@ from collections.abc import Mapping
 from ladder_core.errors import ModelError
 from ladder_core.harm.definitions import Definitions, collect_definitions, package_of
 from ladder_core.harm.expressions import Scope
-from ladder_core.harm.limits import MODEL, shown
+from ladder_core.harm.limits import MODEL
 from ladder_core.harm.receivers import Receivers
 from ladder_core.harm.source_text import MAX_PROGRAM_BYTES, parse_source
+from ladder_core.text import quoted
 from ladder_schema.errors import ErrorCode
 
 _RUN_WHILE_LOADING = ("__setstate__", "__getstate__")
@@ -138,13 +139,13 @@ class _File:
         scope = self._scope()
         scope.check_binding(node, node.name)
         if node.decorator_list or node.keywords or len(node.bases) > 1:
-            scope.refuse(node, f"the class {shown(node.name)} with decorators or several bases")
+            scope.refuse(node, f"the class {quoted(node.name)} with decorators or several bases")
         for base in node.bases:
             if not isinstance(base, ast.Name) or base.id not in _BASES:
-                scope.refuse(base, f"the class {shown(node.name)} with a base that is not PyTorch's")
+                scope.refuse(base, f"the class {quoted(node.name)} with a base that is not PyTorch's")
         owner = f"{package_of(self._file)}.{node.name}"
         if owner.startswith(_CLASSES_OF_PYTORCH):
-            scope.refuse(node, f"{shown(owner)}, a name at which PyTorch has classes of its own")
+            scope.refuse(node, f"{quoted(owner)}, a name at which PyTorch has classes of its own")
         for statement in node.body:
             self._class_statement(statement, scope, owner)
 
@@ -182,11 +183,11 @@ class _File:
         if node.name in _RUN_WHILE_LOADING:
             scope.refuse(node, f"the method {node.name}, which PyTorch runs while it loads the file")
         if node.name.startswith("__") and node.name.endswith("__") and node.name not in _METHODS:
-            scope.refuse(node, f"the method {shown(node.name)}")
+            scope.refuse(node, f"the method {quoted(node.name)}")
         scope.check_binding(node, node.name)
         arguments = node.args
         if node.decorator_list or arguments.vararg or arguments.kwarg or arguments.posonlyargs:
-            scope.refuse(node, f"the function {shown(node.name)} with decorators or starred arguments")
+            scope.refuse(node, f"the function {quoted(node.name)} with decorators or starred arguments")
         for default in [*arguments.defaults, *arguments.kw_defaults]:
             # PyTorch computes these while it loads the file.
             if default is not None:
@@ -196,7 +197,7 @@ class _File:
         for argument in everything:
             scope.check_binding(argument, argument.arg)
             if argument.arg in bound:
-                scope.refuse(argument, f"two arguments of the name {shown(argument.arg)}")
+                scope.refuse(argument, f"two arguments of the name {quoted(argument.arg)}")
             bound.add(argument.arg)
             if argument.annotation is not None:
                 scope.type(argument.annotation)

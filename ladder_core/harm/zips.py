@@ -10,7 +10,8 @@ import zlib
 from typing import BinaryIO
 
 from ladder_core.harm.entries import HEAD_BYTES, Entry, archive_kind
-from ladder_core.harm.limits import ArchiveLimits, shown
+from ladder_core.harm.limits import ArchiveLimits
+from ladder_core.text import quoted
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -94,11 +95,11 @@ def _walk(
     for index, info in sorted(enumerate(infos), key=lambda item: item[1].header_offset):
         _check_kind(info, limits)
         if info.header_offset < free:
-            limits.upload.unsafe(f"the entries {shown(previous)} and {shown(info.filename)} overlap")
+            limits.upload.unsafe(f"the entries {quoted(previous)} and {quoted(info.filename)} overlap")
         data_start = _check_local(file, info, limits)
         previous, free = info.filename, data_start + info.compress_size
         if free > directory_start:
-            limits.upload.unsafe(f"the entry {shown(info.filename)} reaches into the directory")
+            limits.upload.unsafe(f"the entry {quoted(info.filename)} reaches into the directory")
         entries[index] = Entry(
             info.orig_filename,
             info.file_size,
@@ -109,7 +110,7 @@ def _walk(
 
 
 def _check_kind(info: zipfile.ZipInfo, limits: ArchiveLimits) -> None:
-    upload, name = limits.upload, shown(info.orig_filename)
+    upload, name = limits.upload, quoted(info.orig_filename)
     if info.flag_bits & _ENCRYPTED:
         upload.unsafe(f"the entry {name} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -128,7 +129,7 @@ def _check_local(file: BinaryIO, info: zipfile.ZipInfo, limits: ArchiveLimits) -
     Returns:
         Where its data start.
     """
-    upload, name = limits.upload, shown(info.orig_filename)
+    upload, name = limits.upload, quoted(info.orig_filename)
     file.seek(info.header_offset)
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(b"PK\x03\x04"):

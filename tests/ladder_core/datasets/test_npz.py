@@ -41,12 +41,41 @@ EXPECTED = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255
         pytest.param((IMAGES / 255).astype(np.float32), id="float32 in [0, 1]"),
         pytest.param(IMAGES / 255, id="float64 in [0, 1]"),
         pytest.param(IMAGES.astype(np.float32), id="float32 in [0, 255]"),
+        pytest.param((IMAGES / 255).astype(">f4"), id="float32, big-endian"),
+        pytest.param((IMAGES / 255).astype(">f8"), id="float64, big-endian"),
     ],
 )
 def test_layouts_and_units_mean_the_same_images(images: np.ndarray, tmp_path: Path) -> None:
     dataset = load(tmp_path, x_train=images, y_train=LABELS, x_test=images, y_test=LABELS)
     assert pixels(dataset).dtype == torch.float32
     torch.testing.assert_close(pixels(dataset), EXPECTED, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i8", ">f4", "|u1", "<u8"])
+def test_labels_are_whole_numbers_of_any_type_and_may_be_a_column(dtype: str, tmp_path: Path) -> None:
+    dataset = load(
+        tmp_path, x_train=IMAGES, y_train=LABELS.astype(dtype)[:, None], x_test=IMAGES, y_test=LABELS
+    )
+    assert dataset.train.targets().tolist() == LABELS.tolist()
+    assert dataset.train.batch([1, 2])[1].tolist() == LABELS[1:3].tolist()
+
+
+def test_medmnist_is_read_as_it_comes(tmp_path: Path) -> None:
+    arrays = {
+        f"{part}_{what}": values[:count]
+        for part, count in [("train", 40), ("val", 8), ("test", 12)]
+        for what, values in [("images", IMAGES), ("labels", LABELS[:, None].astype(np.uint8))]
+    }
+    dataset = load(tmp_path, **arrays)
+    assert (len(dataset.train), len(dataset.test)) == (40, 12)
+    torch.testing.assert_close(pixels(dataset), EXPECTED, atol=1e-6, rtol=0)
+    assert dataset.notes == ("The 8 validation images were left out; the test images were measured on.",)
+
+
+def test_a_validation_split_is_measured_on_where_there_is_no_other(tmp_path: Path) -> None:
+    dataset = load(tmp_path, x_train=IMAGES, y_train=LABELS, x_val=IMAGES[:8], y_val=LABELS[:8])
+    assert (len(dataset.train), len(dataset.test)) == (40, 8)
+    assert "the 8 validation images were measured on" in dataset.notes[0]
 
 
 def test_grey_images_need_no_channel_axis(tmp_path: Path) -> None:
@@ -165,6 +194,16 @@ BAD = {
         {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES / 255, "y_test": LABELS},
         ErrorCode.DATASET_IMAGES_INVALID,
         "one unit",
+    ),
+    "validation sizes differ": (
+        {"x_train": IMAGES, "y_train": LABELS, "x_val": IMAGES[:, :4], "y_val": LABELS},
+        ErrorCode.DATASET_IMAGES_INVALID,
+        "x_val holds images",
+    ),
+    "two spellings": (
+        {"x_train": IMAGES, "y_train": LABELS, "train_images": IMAGES},
+        ErrorCode.DATASET_UNREADABLE,
+        "x_train twice",
     ),
     "lonely class": (
         {"x_train": IMAGES, "y_train": np.array([9] + [0, 1] * 19 + [1])},

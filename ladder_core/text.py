@@ -1,4 +1,4 @@
-"""Names out of a stranger's archive, made fit for a message."""
+"""Names out of a stranger's file, made fit for a message."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -15,6 +15,15 @@ def shown(name: str) -> str:
     # Not printable: control characters, line separators, bidirectional overrides, lone surrogates.
     clean = "".join(c if c.isprintable() else "?" for c in name[: MAX_NAME_LENGTH + 1])
     return clean if len(clean) <= MAX_NAME_LENGTH else clean[: MAX_NAME_LENGTH - 1] + "…"
+
+
+def quoted(name: str) -> str:
+    r"""Return a name as `shown` does, in quotes.
+
+    >>> print(quoted("cat.png"))
+    'cat.png'
+    """
+    return repr(shown(name))
 
 
 def shown_list(names: Iterable[str], limit: int) -> str:

@@ -1,4 +1,7 @@
-"""Architectures users bring, at full width and depth, saved in every way, against their eager models."""
+"""Architectures users bring, saved in every way, against their eager models.
+
+With fewer channels and layers; ``python -m benchmarks.zoo`` checks the same at full width and depth.
+"""
 
 import copy
 
@@ -12,28 +15,47 @@ from benchmarks.zoo.checks import (
     check_training,
 )
 from benchmarks.zoo.full import FULL
+from benchmarks.zoo.reduced import REDUCED
 from ladder_core.classifier import load_classifier
 
 from .zoo import export
 
-# The others take minutes each on two cores; python -m benchmarks.zoo checks them all in the same way.
-QUICK = ("resnet18", "squeezenet1_1")
+CASES = [(name, way) for name, example in REDUCED.items() for way in example.ways]
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_an_architecture_is_its_eager_model_however_it_was_saved(tmp_path, name):
-    """Output, gradients, three training steps, and the saved file where torch alone reads it."""
-    example, cases = FULL[name], []
-    for way in example.ways:
-        model = example.model()
-        path = export(model, example.images(seed=7), way, tmp_path / f"{way}.pt")
-        check_output(example, model, load_classifier(path), way)
-        if way == "frozen":
-            check_frozen_training(example, copy.deepcopy(model), load_classifier(path))
-        else:
-            check_gradients(example, copy.deepcopy(model), load_classifier(path))
-            check_training(example, copy.deepcopy(model), load_classifier(path), way)
-        cases.append((example, model, path, way))
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    check_saved(cases, saved)
+@pytest.fixture(scope="module")
+def upload(tmp_path_factory):
+    """``upload(name, way)``: the eager model, the path of the saved file."""
+    folder, made = tmp_path_factory.mktemp("architectures"), {}
+
+    def make(name, way):
+        if (name, way) not in made:
+            model = REDUCED[name].model()
+            path = export(model, REDUCED[name].images(seed=7), way, folder / f"{name}-{way}.pt")
+            made[name, way] = model, path
+        model, path = made[name, way]
+        return copy.deepcopy(model), path
+
+    return make
+
+
+def test_the_reduced_zoo_has_the_architectures_of_the_full_one():
+    assert REDUCED.keys() == FULL.keys()
+    assert all(REDUCED[name].ways == FULL[name].ways for name in FULL)
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_an_architecture_is_its_eager_model_however_it_was_saved(upload, name, way):
+    """Output, gradients and three training steps."""
+    example, (model, path) = REDUCED[name], upload(name, way)
+    classifier = load_classifier(path)
+    check_output(example, model, classifier, way)
+    if way == "frozen":
+        check_frozen_training(example, model, classifier)
+    else:
+        check_gradients(example, copy.deepcopy(model), classifier)
+        check_training(example, model, classifier, way)
+
+
+def test_architectures_trained_and_saved_load_with_torch_alone(upload, tmp_path):
+    check_saved([(REDUCED[name], *upload(name, way), way) for name, way in CASES], tmp_path)

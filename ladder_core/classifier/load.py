@@ -18,6 +18,7 @@ from ladder_core.classifier.torchscript import TorchScriptFile
 from ladder_core.classifier.upload import ModelFile
 from ladder_core.classifier.wrapper import Classifier
 from ladder_core.errors import ModelError
+from ladder_core.harm.tensors import check_tensors
 from ladder_schema.config import Preprocessing
 from ladder_schema.errors import ErrorCode
 
@@ -40,13 +41,14 @@ def load_classifier(
         The classifier, in eval mode, every parameter trainable.
 
     Raises:
-        ModelError: ``MODEL_UNREADABLE``, ``MODEL_UNSUPPORTED`` or ``MODEL_NOT_CLASSIFIER``; the message says
-            what is wrong and how to mend it.
+        ModelError: ``MODEL_UNREADABLE``, ``MODEL_UNSUPPORTED``, ``MODEL_NOT_CLASSIFIER`` or ``MODEL_UNSAFE``;
+            the message says what is wrong and how to mend it.
     """
     is_export = archive_kind(path) is ArchiveKind.EXPORT
     file: ModelFile = ExportFile(path) if is_export else TorchScriptFile(path)
     try:
         upload = file.read()
+        check_tensors({name: uploaded.tensor for name, uploaded in upload.tensors.items()})
         program = compile_graph(upload.graph)
     except (RecursionError, SyntaxError) as error:  # of ours, or of the source that PyTorch writes
         raise ModelError(

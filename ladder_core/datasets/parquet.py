@@ -23,7 +23,9 @@ from ladder_core.datasets.images import MAX_ENCODED_BYTES, BadImageError, Wanted
 from ladder_core.datasets.layout import MAX_CLASSES, PARTS, Part
 from ladder_core.datasets.reader import ImageReader, Sample
 from ladder_core.errors import DatasetError
-from ladder_core.text import shown
+from ladder_core.harm.containers import check_ratio
+from ladder_core.harm.limits import DATASET_LIMITS
+from ladder_core.text import quoted, shown
 from ladder_schema.errors import ErrorCode
 
 EXTENSION = ".parquet"
@@ -182,6 +184,7 @@ class _Rows:
 def _rows(file: pq.ParquetFile, columns: Columns, name: str) -> Iterator[tuple[Any, Any]]:
     """Yield the image and the label of every row, as Python values."""
     with _reading(name):
+        _check_packing(file, columns, name)
         rows = _rows_at_once(file, columns.image)
         batches = file.iter_batches(rows, columns=[columns.image, columns.label], use_threads=False)
     while True:
@@ -196,16 +199,36 @@ def _rows(file: pq.ParquetFile, columns: Columns, name: str) -> Iterator[tuple[A
             yield image, label
 
 
+def _check_packing(file: pq.ParquetFile, columns: Columns, name: str) -> None:
+    """Check that what is read does not unpack to far more than the file holds, by the footer.
+
+    Raises:
+        DatasetError: ``DATASET_UNSAFE``, naming the column, and both sizes.
+    """
+    for column in (columns.image, columns.label):
+        what = f"the column {quoted(column)} of {shown(name)}"
+        size = packed = 0
+        for _, chunk in _chunks(file, column):
+            check_ratio(what, chunk.total_uncompressed_size, chunk.total_compressed_size, DATASET_LIMITS)
+            size, packed = size + chunk.total_uncompressed_size, packed + chunk.total_compressed_size
+        check_ratio(what, size, packed, DATASET_LIMITS)
+
+
 def _rows_at_once(file: pq.ParquetFile, column: str) -> int:
     """So many rows that their images fit into a batch, also where few images are stored for many rows."""
     largest = 1
+    for group_rows, chunk in _chunks(file, column):
+        is_shared = any("DICTIONARY" in encoding for encoding in chunk.encodings)
+        largest = max(largest, chunk.total_uncompressed_size // (1 if is_shared else max(1, group_rows)))
+    return min(_MAX_ROWS, max(1, _BATCH_BYTES // largest))
+
+
+def _chunks(file: pq.ParquetFile, column: str) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+    """What the footer says of a column's parts, and of how many rows each is."""
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
             if chunk.path_in_schema.partition(".")[0] == column:
-                is_shared = any("DICTIONARY" in encoding for encoding in chunk.encodings)
-                rows = 1 if is_shared else max(1, group.num_rows)
-                largest = max(largest, chunk.total_uncompressed_size // rows)
-    return min(_MAX_ROWS, max(1, _BATCH_BYTES // largest))
+                yield group.num_rows, chunk
 
 
 def _content(image: object) -> bytes | BadImageError:

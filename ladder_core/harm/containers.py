@@ -83,7 +83,7 @@ def _check_entries(entries: Iterable[Entry], limits: ArchiveLimits, nested_allow
         size, packed = size + entry.size, packed + entry.packed_size
         if size > limits.max_total_bytes:
             upload.unsafe(f"it unpacks to more than the {limits.max_total_bytes} bytes allowed (at {name})")
-    _check_ratio("the archive", size, packed, limits)
+    check_ratio("the archive", size, packed, limits)
 
 
 def check_size(entry: Entry, limits: ArchiveLimits) -> None:
@@ -97,10 +97,21 @@ def check_size(entry: Entry, limits: ArchiveLimits) -> None:
             f"the entry {quoted(entry.name)} unpacks to {entry.size} bytes; "
             f"{limits.max_entry_bytes} are allowed"
         )
-    _check_ratio(f"the entry {quoted(entry.name)}", entry.size, entry.packed_size, limits)
+    check_ratio(f"the entry {quoted(entry.name)}", entry.size, entry.packed_size, limits)
 
 
-def _check_ratio(what: str, size: int, packed: int, limits: ArchiveLimits) -> None:
+def check_ratio(what: str, size: int, packed: int, limits: ArchiveLimits) -> None:
+    """Check that something does not unpack to far more than it is.
+
+    Args:
+        what: Its name, for errors.
+        size: Bytes it unpacks to.
+        packed: Bytes it is.
+        limits: What is allowed.
+
+    Raises:
+        HardeningError: ``..._UNSAFE``, with both sizes and the limit.
+    """
     if size > limits.ratio_floor_bytes and size > limits.max_ratio * packed:
         limits.upload.unsafe(
             f"{what} unpacks from {packed} bytes to {size}, {size // max(packed, 1)} times as much; "

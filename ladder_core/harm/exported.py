@@ -22,6 +22,7 @@ from ladder_core.harm.entries import ArchiveListing, Entry
 from ladder_core.harm.limits import MODEL, MODEL_LIMITS
 from ladder_core.harm.names import is_argument, is_literal, unsafe_name
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TENSOR_GLOBALS, check_pickle
+from ladder_core.harm.storages import check_storages, records_of
 from ladder_core.harm.symbols import check_guard, check_symbolic
 from ladder_core.text import quoted
 
@@ -107,11 +108,14 @@ def _check_saved(data: bytes, name: str) -> None:
             # A program in here would be loaded as TorchScript.
             if not _SAVED_ENTRY.fullmatch(entry.name):
                 MODEL.unsafe(f"{quoted(name)} holds {quoted(entry.name)}, which torch.save does not write")
+        sizes = {entry.name: entry.size for entry in listing.entries}
         for entry in listing.entries:
             if entry.name.endswith(".pkl"):
                 if entry.size > MAX_PICKLE_BYTES:
                     MODEL.unsafe(f"the pickle in {quoted(name)} holds {entry.size} bytes")
-                check_pickle(archive.read(entry.name), f"{name}/{entry.name}", allowed=TENSOR_GLOBALS)
+                pickle, where = archive.read(entry.name), f"{name}/{entry.name}"
+                check_pickle(pickle, where, allowed=TENSOR_GLOBALS)
+                check_storages(pickle, where, records_of(entry.name, sizes), for_python=True)
 
 
 class _Document:

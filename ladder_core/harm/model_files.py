@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -17,7 +17,7 @@ from ladder_core.harm.exported import NESTED_ARCHIVES, check_export
 from ladder_core.harm.limits import MODEL, MODEL_LIMITS
 from ladder_core.harm.pickles import MAX_PICKLE_BYTES, TORCHSCRIPT_GLOBALS, check_pickle
 from ladder_core.harm.source_text import MAX_FILE_BYTES
-from ladder_core.harm.storages import check_storages
+from ladder_core.harm.storages import check_storages, records_of
 from ladder_core.harm.torchscript_code import check_program
 from ladder_core.text import quoted
 from ladder_schema.errors import ErrorCode
@@ -106,13 +106,7 @@ def _check_torchscript(archive: zipfile.ZipFile, listing: ArchiveListing) -> Non
         check_pickle(data, name, allowed=TORCHSCRIPT_GLOBALS, classes=classes)
         # The examples of a trace are saved without their values, and are not read unless one asks for them.
         if not name.endswith("/traced_inputs.pkl"):
-            check_storages(data, name, _records_of(name, sizes))
-
-
-def _records_of(pickle: str, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of the records beside a pickle, by key: `data.pkl` has its tensors in `data/`."""
-    folder = pickle.removesuffix(".pkl") + "/"
-    return {name.removeprefix(folder): size for name, size in sizes.items() if name.startswith(folder)}
+            check_storages(data, name, records_of(name, sizes))
 
 
 def _check_layout(listing: ArchiveListing) -> None:

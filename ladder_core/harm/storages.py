@@ -4,7 +4,8 @@ PyTorch's C++ reader believes a storage's length and a tensor's offset, sizes an
 them. A file that states too much reads the memory behind a record when it is used, and writes there when it
 is trained. So each pickle is executed here with stand-ins for its objects: integers, strings and tuples are
 what they are, storages know their length, and everything else is opaque. The machine is the C++ reader's,
-not Python's: NEWOBJ takes its arguments off and leaves the class, and BUILD is REDUCE.
+not Python's: NEWOBJ takes its arguments off and leaves the class, and BUILD is REDUCE. Pickled weights of a
+``.pt2`` are read by Python, which believes a storage's length likewise.
 """
 
 from __future__ import annotations
@@ -50,20 +51,32 @@ class _Storage:
 _OPAQUE, _MARK = object(), object()
 
 
-def check_storages(data: bytes, name: str, records: Mapping[str, int]) -> None:
+def records_of(pickle: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Bytes of the records beside a pickle, by key: ``data.pkl`` has its tensors in ``data/``.
+
+    Args:
+        pickle: The entry's name.
+        sizes: Bytes of every entry of its archive, by name.
+    """
+    folder = pickle.removesuffix(".pkl") + "/"
+    return {name.removeprefix(folder): size for name, size in sizes.items() if name.startswith(folder)}
+
+
+def check_storages(data: bytes, name: str, records: Mapping[str, int], *, for_python: bool = False) -> None:
     """Check that every tensor of a pickle lies within its record.
 
     Args:
         data: The pickle, whose opcodes and globals were found harmless.
         name: The entry's name, for errors.
         records: Bytes of each record it may name, by the key it names it by.
+        for_python: Whether ``torch.load`` is going to read it, and not the C++ reader.
 
     Raises:
         ModelError: ``MODEL_UNSAFE``, naming the pickle and what in it reaches too far; ``MODEL_UNSUPPORTED``
             for an expanded tensor, whose items share memory: nothing can be written to it.
     """
     try:
-        _Machine(name, records).run(data)
+        (_PythonMachine if for_python else _Machine)(name, records).run(data)
     except (IndexError, ValueError):
         MODEL.unsafe(f"the pickle {quoted(name)} is damaged: it takes what is not there")
 
@@ -199,6 +212,18 @@ class _Machine:
 
     def _refuse(self, what: str) -> NoReturn:
         MODEL.unsafe(f"the pickle {quoted(self._name)} {what}")
+
+
+class _PythonMachine(_Machine):
+    """The same as ``torch.load`` runs it, where BUILD sets the state of an object and leaves it."""
+
+    def __init__(self, name: str, records: Mapping[str, int]) -> None:
+        super().__init__(name, records)
+        self._special = {
+            **self._special,
+            "NEWOBJ": lambda _: self._refuse("makes an object of a class (NEWOBJ)"),
+            "BUILD": lambda _: void(self._pop(1)),
+        }
 
 
 def void(_: object) -> None:

@@ -41,6 +41,7 @@ _WALLS = {
     "names": Wall.EXPORT,
     "loaded": Wall.IR,
     "objects": Wall.IR,
+    "tensors": Wall.IR,
     "inlining": Wall.IR,
     "images": Wall.IMAGES,
     "folders": Wall.IMAGES,

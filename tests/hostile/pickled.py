@@ -206,6 +206,20 @@ def _saved(outside: Path) -> bytes:
     return buffer.getvalue()
 
 
+def _longer_than_its_record(outside: Path) -> bytes:
+    """A pickled tensor of 192 items that says its storage has 65535."""
+    buffer, longer = io.BytesIO(), io.BytesIO()
+    torch.save(torch.zeros(3, 64), buffer)
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(longer, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith("data.pkl"):
+                assert b"K\xc0t" in data
+                data = data.replace(b"K\xc0t", b"M\xff\xfft")
+            target.writestr(name, data)
+    return longer.getvalue()
+
+
 def _bare_pickle(outside: Path) -> bytes:
     return pickle.dumps(_Runs(outside))
 
@@ -275,6 +289,12 @@ PICKLES = {
     ),
     "call by number": Hostile("calls what it does not name", _call_by_number, Wall.PICKLE, "does not name"),
     "pt2: pickled weight": Hostile("runs a command", _pickled_weight(_saved), Wall.PICKLE, "'posix.system'"),
+    "pt2: pickled weight too long": Hostile(
+        "reads memory behind a record",
+        _pickled_weight(_longer_than_its_record),
+        Wall.PICKLE,
+        "which holds 768 bytes",
+    ),
     "pt2: sample input": Hostile("runs a command", _hides_in_sample, Wall.PICKLE, "'posix.system'"),
 }
 

@@ -1,5 +1,6 @@
 """Attacks in the text of a TorchScript program."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,12 +47,13 @@ def _swaps_an_object(path: Path, outside: Path) -> None:
     def edit(name: str, data: bytes) -> bytes:
         if name.endswith("base.py"):
             return small + data
-        linear = b"c__torch__.torch.nn.modules.linear\nLinear\n"
-        return (
-            data.replace(linear, b"c__torch__.tests.hostile.base\nSmall\n")
-            if name.endswith("data.pkl")
-            else data
-        )
+        if not name.endswith("data.pkl"):
+            return data
+        # The class has a number in its name if another Linear was scripted before.
+        linear = rb"c__torch__\.torch\.nn\.modules\.linear[.\w]*\nLinear\n"
+        data, count = re.subn(linear, b"c__torch__.tests.hostile.base\nSmall\n", data)
+        assert count == 1
+        return data
 
     rewrite(harmless(), path, edit)
 
@@ -267,7 +269,10 @@ def _doubling(path: Path, outside: Path) -> None:
 
 COMPILED = {
     "object of another class": Hostile(
-        "reads memory behind an object", _swaps_an_object, Wall.IR, "declared as '__torch__.torch.nn"
+        "reads memory behind an object",
+        _swaps_an_object,
+        Wall.IR,
+        "declared as '__torch__.torch.nn.modules.linear",
     ),
     "inlining without end": Hostile("2^40 operators inlined", _doubling, Wall.IR, "takes more than"),
     "operator past the parser": Hostile("saves in forward", _scripted(Saves), Wall.IR, "aten::save"),

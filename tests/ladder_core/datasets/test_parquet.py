@@ -211,3 +211,14 @@ def test_one_image_stored_for_many_rows_is_read_a_row_at_a_time(tmp_path: Path) 
     dataset = load(path, tmp_path / "work", asked=InputConfig(size=(8, 8)))
     assert len(dataset.train) + len(dataset.test) == 40
     assert pa.default_memory_pool().max_memory() - before < 16 * len(buffer.getvalue())
+
+
+def test_a_column_that_unpacks_to_far_more_than_it_is_is_not_read(tmp_path: Path) -> None:
+    blank = [bytes([number]) + bytes(2 << 20) for number in range(60)]
+    bomb = table(blank, [number % 3 for number in range(60)], NAMES)
+    path = write_parquet(tmp_path / "d", bomb, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(DatasetError, match=r"column 'image' of .* unpacks from \d+ bytes to \d+") as raised:
+        load(path, tmp_path / "work")
+    assert raised.value.code is ErrorCode.DATASET_UNSAFE
+    assert "250 times is allowed" in raised.value.message

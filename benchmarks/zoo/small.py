@@ -237,6 +237,19 @@ class TiedWeights(nn.Module):
         return self.fc(torch.relu(self.third(torch.relu(self.second(self.first(x.flatten(1)))))))
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer over the rows of an image; scripted, it keeps its weights in a list as well."""
+
+    def __init__(self, layer: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.rnn = layer(16, 12, num_layers=2, batch_first=True, dropout=0.2)
+        self.fc = nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.rnn(x.squeeze(1))
+        return self.fc(states[:, -1])
+
+
 # Architectures of torchvision, thinned so that a run takes moments.
 
 
@@ -287,6 +300,8 @@ SMALL = {
     "pooled_conv_head": Example(PooledConvHead),
     "averaged_heads": Example(AveragedHeads),
     "tied_weights": Example(TiedWeights),
+    "lstm": Example(lambda: Recurrent(nn.LSTM)),
+    "gru": Example(lambda: Recurrent(nn.GRU)),
     "resnet": Example(_resnet, (3, 32, 32)),
     "vgg_bn": Example(_vgg, (3, 32, 32)),
     "mobilenet_v3": Example(_mobilenet, (3, 32, 32)),

@@ -20,6 +20,7 @@ import torch
 from ladder_core.classifier.attention import FUSED_ATTENTION
 from ladder_core.classifier.graph import Graph, Node, TensorRef, Value, walk
 from ladder_core.classifier.network import UploadedTensor
+from ladder_core.classifier.operators import RECURRENT
 from ladder_core.classifier.parse import forward_graph
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
@@ -27,6 +28,7 @@ from ladder_schema.errors import ErrorCode
 _ROLE = re.compile(r"\w*(weight|bias)\w*|running_mean|running_var")
 # Operators that do not call their weights so.
 _ADDMM = {0: "bias", 2: "weight"}
+_RECURRENT_WEIGHTS = 2
 _PRODUCTS = frozenset({"aten::matmul", "aten::mm"})
 _ADDITIONS = frozenset({"aten::add", "aten::add_"})
 
@@ -125,12 +127,19 @@ def _weights(node: Node) -> Iterator[tuple[Value, str]]:
             yield first, "bias"
     elif node.name in _PRODUCTS:
         yield node.inputs[1], "weight"
+    elif node.name in RECURRENT:
+        yield from _listed(node.inputs[_RECURRENT_WEIGHTS])
     elif node.name == "aten::addmm":
         yield from ((node.inputs[position], role) for position, role in _ADDMM.items())
     else:
         for argument, value in zip(node.schema.arguments, node.inputs, strict=False):
             if _ROLE.fullmatch(argument.name):
                 yield value, argument.name
+
+
+def _listed(weights: Value) -> Iterator[tuple[Value, str]]:
+    for position, value in enumerate(weights.node.inputs if weights.node is not None else ()):
+        yield value, f"weights_{position}"
 
 
 def _is_product(value: Value) -> bool:

@@ -162,6 +162,8 @@ class Baked:
     """Operators (``batch_norm``, ``dropout``) whose training flag was a constant."""
     devices: set[str] = field(default_factory=set)
     """The kinds of device (``cuda``) that the program names."""
+    lists: bool = False
+    """Whether a module keeps weights in a list as well, where PyTorch moves them to no other device."""
 
 
 def walk(block: Block) -> Iterator[Node]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ladder_core.classifier.graph import Node, Value
-from ladder_core.classifier.operators import MODE_ARGUMENTS
+from ladder_core.classifier.operators import MODE_ARGUMENTS, RECURRENT
 from ladder_core.errors import ModelError
 from ladder_schema.errors import ErrorCode
 
 _NORMS = frozenset({"aten::batch_norm", "aten::instance_norm"})
 _RUNNING_MEAN = 3
+_RECURRENT_DROPOUT = 5
 
 
 def has_fixed_mode(node: Node) -> bool:
@@ -24,6 +25,11 @@ def has_fixed_mode(node: Node) -> bool:
     if node.name in _NORMS:
         # Without running statistics the batch's own are used in both modes: nothing to revive.
         if node.inputs[_RUNNING_MEAN].is_none:
+            return False
+    elif node.name in RECURRENT:
+        # Of packed sequences, which no image is, the flag is elsewhere; without dropout it means nothing.
+        dropout = node.inputs[_RECURRENT_DROPOUT]
+        if node.schema is None or node.schema.overload_name != "input" or not dropout.constant:
             return False
     elif "dropout" in node.name and node.inputs[1].is_constant and not node.inputs[1].constant:
         return False

@@ -238,12 +238,19 @@ MODE_ARGUMENTS = {
     "aten::feature_alpha_dropout_": 2,
     "aten::feature_dropout": 2,
     "aten::feature_dropout_": 2,
+    "aten::gru": 6,
     "aten::instance_norm": 5,
+    "aten::lstm": 6,
     "aten::native_dropout": 2,
+    "aten::rnn_relu": 6,
+    "aten::rnn_tanh": 6,
     "aten::rrelu": 3,
     "aten::rrelu_": 3,
 }
 """Operators that behave differently in training, and the argument that says so."""
+
+RECURRENT = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
+"""Layers that take their weights in a list, and drop out between layers in training."""
 
 
 def scalar_function(name: str, overload: str) -> Callable[..., Any] | None:

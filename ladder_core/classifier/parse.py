@@ -73,9 +73,8 @@ class _Parser:
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         self._script = script
-        self._tensors = {
-            name for name, _ in [*script.named_parameters(remove_duplicate=False), *script.named_buffers()]
-        }
+        self._tensors = dict([*script.named_parameters(remove_duplicate=False), *script.named_buffers()])
+        self._places = {_place(tensor): name for name, tensor in self._tensors.items()}
         self._values: dict[int, Value] = {}
         self._modules: dict[int, tuple[str, ...]] = {}
         self._constants: dict[str, torch.Tensor] = {}
@@ -106,7 +105,7 @@ class _Parser:
             if kind == "prim::Constant":
                 self._parse_constant(node)
             elif kind == "prim::GetAttr":
-                self._parse_attribute(node)
+                self._parse_attribute(node, block)
             elif kind in ALIASES:
                 self._values[node.output().unique()] = self._value(next(iter(node.inputs())))
             elif kind == "prim::If":
@@ -138,7 +137,7 @@ class _Parser:
         else:
             self._bind(output, self._plain_constant(constant, str(output.type())))
 
-    def _parse_attribute(self, node: torch._C.Node) -> None:
+    def _parse_attribute(self, node: torch._C.Node, block: Block) -> None:
         owner = self._modules.get(next(iter(node.inputs())).unique())
         if owner is None:
             raise ModelError.unsupported("the program reads attributes of an object that is no module")
@@ -152,8 +151,24 @@ class _Parser:
             attribute = self._attribute(path)
             if isinstance(attribute, torch.jit.ScriptModule):
                 self._modules[output.unique()] = path
+            elif (names := self._names_of(attribute)) is not None:
+                # The weights of a recurrent layer, which it also keeps in a list.
+                self._baked.lists = True
+                weights = [self._leaf(TensorRef(name), "Tensor") for name in names]
+                parsed = Node("prim::ListConstruct", None, weights, [])
+                parsed.outputs = [self._bind(output, parsed)]
+                block.nodes.append(parsed)
             else:
                 self._bind(output, self._plain_constant(attribute, f"{'.'.join(path)}: {output.type()}"))
+
+    def _names_of(self, attribute: object) -> list[str] | None:
+        """The names of a list's tensors; None unless each is a parameter or buffer, in the same memory."""
+        if not isinstance(attribute, list) or not attribute:
+            return None
+        if not all(isinstance(item, torch.Tensor) for item in attribute):
+            return None
+        names = [self._places.get(_place(tensor)) for tensor in attribute]
+        return None if None in names else cast("list[str]", names)
 
     def _attribute(self, path: tuple[str, ...]) -> object:
         attribute: object = self._script
@@ -258,6 +273,11 @@ class _Parser:
     def _leaf(self, source: Leaf | Node, type_text: str) -> Value:
         self._count += 1
         return Value(self._count, type_text, source)
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
+    """What tells a tensor from all others that are not the same memory in the same shape."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def _context(type_text: str) -> str | None:

@@ -57,13 +57,15 @@ class ScriptUpload:
         """What the module makes of images; see ``RestoredFile``."""
         if is_half(self.tensors):
             return None
+        # What a module keeps in a list, PyTorch moves to no other device.
+        device = torch.device("cpu") if self.graph.baked.lists else images.device
         try:
-            returned = self.script.to(images.device)(images)
+            returned = self.script.to(device)(images.to(device))
         except RuntimeError as error:
-            if self.graph.baked.devices - {images.device.type}:
+            if self.graph.baked.devices - {device.type}:
                 return None
             raise images_rejected(images, error) from error
-        return output.scores(returned)
+        return output.scores(returned).to(images.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,8 @@ class Scope:
             ModelError: ``MODEL_UNSAFE``, always.
         """
         line = getattr(node, "lineno", "?")
-        MODEL.unsafe(
-            f"{quoted(self._file)}, line {line}: the program holds {what}, which no classifier needs"
-        )
+        where = f"{quoted(self._file)}, line {line}"
+        MODEL.unsafe(f"{where}: the program holds {what}, which no classifier needs")
 
     def check_binding(self, node: ast.AST, name: str) -> None:
         """Check that a name being defined takes nothing from the language."""

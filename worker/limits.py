@@ -10,6 +10,7 @@ from worker import cgroups
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 from worker.usage import HiddenFilesError, deleted_bytes, disk_use, memory_and_threads
+from worker.workspace import INPUTS
 
 MAX_FILES = 100_000
 MAX_THREADS = 4_096
@@ -28,7 +29,7 @@ class Limits:
         settings: WorkerSettings,
         runtime: Runtime,
         pid: int,
-        output: Path,
+        root: Path,
         *,
         watches_memory: bool = True,
     ) -> None:
@@ -38,7 +39,8 @@ class Limits:
             settings: The limits.
             runtime: The time the job has.
             pid: The child.
-            output: The directory it writes to.
+            root: The attempt's directory: all in it but the inputs counts as the child's, what was taken from
+                it included.
             watches_memory: Whether nobody else limits its memory and threads.
         """
         self._settings = settings
@@ -46,7 +48,7 @@ class Limits:
         self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
         self._watches_memory = watches_memory
         self._pid = pid
-        self._output = output.resolve()
+        self._root = root.resolve()
         self._progressed = time.monotonic()
         self._files_at = 0.0
         self._memory_in_files = 0
@@ -80,9 +82,9 @@ class Limits:
         most = self._settings.max_disk_bytes
         try:
             deleted, self._memory_in_files = deleted_bytes(
-                self._pid, self._output, largest=self._settings.max_result_bytes
+                self._pid, self._root, largest=self._settings.max_result_bytes
             )
-            use = disk_use(self._output, max_bytes=most, max_files=MAX_FILES)
+            use = disk_use(self._root, max_bytes=most, max_files=MAX_FILES, apart_from=self._root / INPUTS)
         except HiddenFilesError as error:
             return f"The job's files cannot be measured: {error}."
         if use.bytes + deleted > most:

@@ -52,8 +52,14 @@ def memory_and_threads(pid: int) -> tuple[int, int]:
     return memory, threads
 
 
-def disk_use(directory: Path, *, max_bytes: int, max_files: int) -> DiskUse:
+def disk_use(directory: Path, *, max_bytes: int, max_files: int, apart_from: Path | None = None) -> DiskUse:
     """What the files below a directory take; links are not followed. It stops counting beyond the limits.
+
+    Args:
+        directory: The directory.
+        max_bytes: How many bytes are too many.
+        max_files: How many files and directories are.
+        apart_from: A directory in it whose files do not count.
 
     Raises:
         HiddenFilesError: There may be more than can be seen.
@@ -68,7 +74,7 @@ def disk_use(directory: Path, *, max_bytes: int, max_files: int) -> DiskUse:
                     files += 1
                     with suppress(FileNotFoundError):
                         total += entry.stat(follow_symlinks=False).st_blocks << _BLOCK_SHIFT
-                    if entry.is_dir(follow_symlinks=False):
+                    if entry.is_dir(follow_symlinks=False) and entry.path != str(apart_from):
                         pending.append(entry.path)
                     if total > max_bytes or files > max_files:
                         return DiskUse(total, files)
@@ -87,7 +93,7 @@ def deleted_bytes(pid: int, directory: Path, *, largest: int) -> tuple[int, int]
 
     Args:
         pid: The process.
-        directory: The one it writes to.
+        directory: The one that its files lie below.
         largest: What to count for a file that is only mapped, whose size cannot be seen.
 
     Returns:

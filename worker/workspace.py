@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 _LOCK_SUFFIX = ".lock"
 
+INPUTS = "inputs"
+"""The one directory of an attempt in which nothing is the child's doing."""
+
 
 class Workspace:
     """Files of one attempt, removed when it ends.
@@ -33,7 +36,7 @@ class Workspace:
 
     def __init__(self, root: Path, identity: Identity | None) -> None:
         self.root = root
-        self.inputs = root / "inputs"
+        self.inputs = root / INPUTS
         self.output = root / "output"
         self.results = root / "results"
         self.checkpoints = root / "checkpoints"

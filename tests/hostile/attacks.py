@@ -96,6 +96,9 @@ _DISKS = {
         "too many mappings",
         ErrorCode.DISK_LIMIT,
     ),
+    "grow_checkpoints": Attack(
+        "go on writing to checkpoints that the worker has taken", Wall.WATCH, _DISK, ErrorCode.DISK_LIMIT
+    ),
     "make_files": Attack("make empty files without end", Wall.WATCH, "files", ErrorCode.DISK_LIMIT),
 }
 _MEMORIES = {
@@ -141,6 +144,9 @@ _PROTOCOL = {
         Wall.PROTOCOL,
         "a line that is no message",
         ErrorCode.PROTOCOL_VIOLATION,
+    ),
+    "leave_directory_as_checkpoint": Attack(
+        "say that a directory is a checkpoint", Wall.PROTOCOL, "no plain file", ErrorCode.PROTOCOL_VIOLATION
     ),
     "claim_success": Attack(
         "say it is done and leave nothing", Wall.PROTOCOL, "model.pt is missing", ErrorCode.PROTOCOL_VIOLATION

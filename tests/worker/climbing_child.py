@@ -159,6 +159,23 @@ def nest_directories() -> None:
             spin()
 
 
+def grow_checkpoints() -> None:
+    """They are told of while they are small, and kept open."""
+    Path("checkpoints").mkdir()
+    for name in ("latents", "boundary", "generator", "examples", "retrain", "evaluate"):
+        file = os.open(f"checkpoints/{name}", os.O_WRONLY | os.O_CREAT)
+        os.write(file, b"x")
+        say(type="checkpoint", name=name)
+        fill(file, 50 * MIB)
+    spin()
+
+
+def leave_directory_as_checkpoint() -> None:
+    Path("checkpoints/retrain").mkdir(parents=True)
+    say(type="checkpoint", name="retrain")
+    spin()
+
+
 def make_files() -> None:
     for number in count():
         os.close(os.open(f"file-{number}", os.O_WRONLY | os.O_CREAT))

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ladder_schema.errors import ErrorCode
 from worker.identity import start_as
+from worker.limits import Limits
+from worker.removal import remove_tree
+from worker.runtime import Runtime
 from worker.usage import HiddenFilesError, deleted_bytes, disk_use, family, memory_and_threads
 from worker.users import child_users
 from worker.workspace import Workspace
@@ -50,6 +54,20 @@ def test_disk_is_measured_without_following_links(tmp_path):
     assert use.files == 3
 
 
+def test_what_was_taken_from_the_child_counts_and_its_inputs_do_not(bench, tmp_path):
+    with Workspace(tmp_path / "job" / "1", None) as workspace:
+        (workspace.inputs / "dataset").write_bytes(bytes(4 * MIB))
+        assert not limited(bench, workspace, max_disk_bytes=2 * MIB)
+        (workspace.checkpoints / "retrain").write_bytes(bytes(4 * MIB))
+        assert limited(bench, workspace, max_disk_bytes=2 * MIB)[0] is ErrorCode.DISK_LIMIT
+
+
+def limited(bench, workspace: Workspace, **settings: object) -> tuple[ErrorCode, str] | None:
+    """What this process, as a child that has only just begun, exceeds."""
+    settings = bench.settings.model_copy(update={**settings, "max_memory_bytes": 1 << 40})
+    return Limits(settings, Runtime(None, 3600.0, 0.0), os.getpid(), workspace.root).exceeded()
+
+
 def test_holes_take_no_disk(tmp_path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 40)
@@ -69,6 +87,8 @@ def test_directories_deeper_than_a_path_can_name_are_found_out(tmp_path, monkeyp
         os.chdir("d")
     with pytest.raises(HiddenFilesError, match="File name too long"):
         disk_use(tmp_path, **PLENTY)
+    monkeypatch.undo()
+    remove_tree(tmp_path)  # pytest could not
 
 
 def test_directories_that_nobody_may_list_are_found_out(bench):

@@ -96,6 +96,10 @@ _DISKS = {
         "too many mappings",
         ErrorCode.DISK_LIMIT,
     ),
+    "reserve_disk": Attack("take disk without writing", Wall.SECCOMP, "Operation not supported"),
+    "shuffle_directories": Attack(
+        "move the directory that fills out of sight, all the time", Wall.WATCH, _DISK, ErrorCode.DISK_LIMIT
+    ),
     "grow_checkpoints": Attack(
         "go on writing to checkpoints that the worker has taken", Wall.WATCH, _DISK, ErrorCode.DISK_LIMIT
     ),
@@ -105,6 +109,12 @@ _MEMORIES = {
     "hoard": Attack("allocate without end", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY),
     "hoard_page_tables": Attack(
         "have nothing but page tables, without end", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY
+    ),
+    "end_first_thread": Attack(
+        "allocate behind a first thread that has ended", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY
+    ),
+    "hide_descriptors": Attack(
+        "start a thread with open files of its own, which nobody sees", Wall.SECCOMP, _REFUSED
     ),
     "share_memory": Attack("put memory where no process shows it", Wall.SECCOMP, _REFUSED),
     "make_memory_file": Attack("make a file in memory", Wall.SECCOMP, _REFUSED),

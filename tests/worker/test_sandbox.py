@@ -30,6 +30,21 @@ confine(Confinement(writable=place, readable=(), max_file_bytes=1, max_cpu_secon
                     own_user=False, gpu=False, strict=True))
 print("follows")
 """
+WRITE = """
+import os, sys
+from worker.sandbox import Confinement, confine
+confine(Confinement(writable=os.getcwd(), readable=(), max_file_bytes=1 << 30, max_cpu_seconds=60,
+                    parent=int(sys.argv[1]), own_user=False, gpu=False, strict=True))
+import numpy, torch
+from safetensors.torch import save_file
+weights = {"w": torch.rand(512, 512)}
+torch.save(weights, "model.pt")
+save_file(weights, "weights.safetensors")
+numpy.lib.format.open_memmap("cache.npy", mode="w+", dtype="float32", shape=(512, 512))[:] = 1
+torch.UntypedStorage.from_file("storage", shared=True, nbytes=1 << 20).fill_(1)
+with open("reserved", "wb") as file:
+    os.posix_fallocate(file.fileno(), 0, 1 << 20)
+"""
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
@@ -106,6 +121,19 @@ def test_a_child_whose_parent_died_before_it_could_follow_ends_at_once():
         [sys.executable, "-I", "-c", FOLLOW, str(os.getpid())], capture_output=True, text=True, check=False
     )
     assert (followed.returncode, followed.stdout) == (0, "follows\n")
+
+
+def test_files_are_written_in_every_way_that_a_job_writes_them(tmp_path):
+    """Without `fallocate`, which some of them would ask for."""
+    written = subprocess.run(
+        [sys.executable, "-I", "-c", WRITE, str(os.getpid())],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (written.returncode, written.stderr) == (0, "")
+    assert (tmp_path / "reserved").stat().st_size == 1 << 20
 
 
 @pytest.mark.parametrize("machine", HEADERS)

@@ -66,9 +66,11 @@ def sandbox(
     """Try to climb the walls around uploaded models, and show which of them stand here."""
     from worker.sandbox.proof import prove  # noqa: PLC0415 - each command loads only what it needs
     from worker.users import child_users  # noqa: PLC0415
+    from worker.workdir import prepare_work_dir  # noqa: PLC0415
 
     settings = _settings()
     with _refusals():
+        prepare_work_dir(settings.work_dir)
         climbs = prove(settings, child_users(settings), device.value)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
@@ -81,10 +83,13 @@ def _refusals() -> Iterator[None]:
     from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
     from worker.users import NoChildUsersError  # noqa: PLC0415
+    from worker.workdir import WorkDirError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError) as refusal:
+    except (
+        NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError, WorkDirError,
+    ) as refusal:  # fmt: skip
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

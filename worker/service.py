@@ -25,6 +25,7 @@ from worker.sandbox.proof import needs_gpu, prove
 from worker.settings import WorkerSettings
 from worker.tools import Tools
 from worker.users import child_users
+from worker.workdir import prepare_work_dir
 from worker.workspace import remove_abandoned
 
 log = structlog.get_logger(__name__)
@@ -45,10 +46,12 @@ def serve(
         worker.devices.NoDeviceError: There is no such device.
         worker.users.NoChildUsersError: There is no user to run children as.
         worker.sandbox.proof.SandboxError: A wall is missing.
+        worker.workdir.WorkDirError: The work directory is not this worker's alone.
     """
     device = choose_device(device, queue=queue)
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
+    prepare_work_dir(settings.work_dir)
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
     configure_tracing(settings.traces_endpoint, "ladder-worker")

@@ -64,14 +64,18 @@ def sandbox(
     device: Annotated[Device, typer.Option(help="Where children would compute.")] = Device.AUTO,
 ) -> None:
     """Try to climb the walls around uploaded models, and show which of them stand here."""
-    from worker.sandbox.proof import prove  # noqa: PLC0415 - each command loads only what it needs
+    from worker.bubblewrap import find_bubblewrap  # noqa: PLC0415 - each command loads only what it needs
+    from worker.cgroups import delegated_cgroups  # noqa: PLC0415
+    from worker.sandbox.proof import needs_gpu, prove  # noqa: PLC0415
     from worker.users import child_users  # noqa: PLC0415
     from worker.workdir import prepare_work_dir  # noqa: PLC0415
 
     settings = _settings()
     with _refusals():
         prepare_work_dir(settings.work_dir)
-        climbs = prove(settings, child_users(settings), device.value)
+        users, cgroups = child_users(settings), delegated_cgroups()
+        bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device.value))
+        climbs = prove(settings, users, device.value, cgroups=cgroups, bubblewrap=bubblewrap)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
         typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")

@@ -16,7 +16,7 @@ from ladder_jobs.tracing import configure_tracing
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker import metrics
 from worker.bubblewrap import find_bubblewrap
-from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
+from worker.cgroups import delegated_cgroups
 from worker.devices import choose_device
 from worker.gpus import GpuCollector
 from worker.process import CHILD_COMMAND
@@ -56,9 +56,9 @@ def serve(
         log.info("abandoned_attempts_removed", count=removed)
     configure_tracing(settings.traces_endpoint, "ladder-worker")
     users = child_users(settings)
-    cgroups = _delegated_cgroups()
-    metrics.show_walls(prove(settings, users, device))
+    cgroups = delegated_cgroups()
     bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device))
+    metrics.show_walls(prove(settings, users, device, cgroups=cgroups, bubblewrap=bubblewrap))
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -112,16 +112,6 @@ def serve(
     finally:
         REGISTRY.unregister(gpus)
         engine.dispose()
-
-
-def _delegated_cgroups() -> Cgroups | None:
-    try:
-        cgroups = find_delegated()
-    except NotDelegatedError as reason:
-        log.info("memory_watched_by_parent", reason=str(reason))
-        return None
-    log.info("memory_limited_by_cgroups", abandoned=cgroups.remove_abandoned())
-    return cgroups
 
 
 def _leave_logging_alone(**_: object) -> None:

@@ -14,8 +14,8 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _REMEDY = (
     "Whoever can write there could lead a worker's files, which root may own, elsewhere. Set LADDER_WORK_DIR "
-    "to a directory in a place where only root and the worker's user can write, such as /var/lib/ladder, owned "
-    "by the worker's user and with mode 0700; or remove what is there, and the worker makes it anew"
+    "to a directory in a place where only root and the worker's user can write, such as /var/lib/ladder, "
+    "owned by the worker's user and with mode 0700; or remove what is there, and the worker makes it anew"
 )
 
 

@@ -52,7 +52,7 @@ _GPU_READS = (
 
 
 class Wall(StrEnum):
-    """What stands between a model and the machine."""
+    """What stands between a model and the machine; the last three are raised by its parent."""
 
     LIMITS = "limits"
     CAPABILITIES = "capabilities"
@@ -60,6 +60,9 @@ class Wall(StrEnum):
     PARENT_DEATH = "parent death"
     LANDLOCK = "landlock"
     SECCOMP = "seccomp"
+    USER = "user of its own"
+    CONTROL_GROUP = "control group"
+    WATCH = "parent's watch"
 
 
 @dataclass(frozen=True)

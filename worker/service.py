@@ -17,7 +17,7 @@ from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker import metrics
 from worker.bubblewrap import find_bubblewrap
 from worker.cgroups import delegated_cgroups
-from worker.devices import choose_device
+from worker.devices import choose_device, pin_card
 from worker.gpus import GpuCollector
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
@@ -49,6 +49,7 @@ def serve(
         worker.workdir.WorkDirError: The work directory is not this worker's alone.
     """
     device = choose_device(device, queue=queue)
+    pin_card(device)
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
     prepare_work_dir(settings.work_dir)

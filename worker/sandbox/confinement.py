@@ -22,6 +22,7 @@ from typing import Self
 from worker.sandbox import landlock, seccomp
 from worker.sandbox.kernel import prctl, syscall
 from worker.sandbox.landlock import Right
+from worker.sandbox.nodes import own_nodes
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -147,7 +148,7 @@ def granted(confinement: Confinement) -> dict[Path, Right]:
     rights[Path(confinement.writable)] = landlock.OWN
     if confinement.gpu:
         rights |= dict.fromkeys(map(Path, _GPU_READS), landlock.READ)
-        rights |= dict.fromkeys(Path("/dev").glob("nvidia*"), landlock.DEVICE | Right.READ_DIR)
+        rights |= dict.fromkeys(own_nodes(), landlock.DEVICE | Right.READ_DIR)
     return rights
 
 

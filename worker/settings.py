@@ -65,8 +65,8 @@ class WorkerSettings(Settings):
     )
     sandbox: Literal["strict", "best-effort"] = Field(
         "strict",
-        description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
-        "and goes on without.",
+        description="`strict` refuses to start where a wall is missing that nothing replaces, such as "
+        "landlock or seccomp; `best-effort` says so and goes on without.",
     )
     bubblewrap: Literal["auto", "off"] = Field(
         "auto", description="`auto` starts models within bubblewrap where it is installed and works."

@@ -23,6 +23,7 @@ from worker.bubblewrap import Bubblewrap, find_bubblewrap
 from worker.environment import child_environment
 from worker.identity import Identity, start_as
 from worker.limits import Limits
+from worker.runtime import Runtime
 from worker.sandbox import Confinement
 from worker.settings import WorkerSettings
 from worker.users import borrowed, child_users
@@ -83,7 +84,7 @@ def train(where: str, directory: Path, settings: WorkerSettings) -> tuple[float,
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, cwd=directory, env=child_environment(directory)
     ) as process:
-        limits = Limits(settings, process.pid, directory)
+        limits = Limits(settings, Runtime(None, 3600.0, 0.0), process.pid, directory)
         while process.poll() is None:
             if where == "inside" and (exceeded := limits.exceeded()):
                 raise SystemExit(str(exceeded))

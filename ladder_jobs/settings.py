@@ -83,7 +83,8 @@ class Settings(BaseSettings):
     )
     work_dir: Path = Field(
         Path("/var/tmp/ladder"),  # noqa: S108 - created by the worker, mode 0700
-        description="Where workers keep the files of running attempts.",
+        description="Where workers keep the files of running attempts; nobody else may be able to write "
+        "there.",
     )
     log_level: LogLevel = Field("INFO", description="Level of the structured logs.")
     metrics_listen: str | None = Field(

@@ -64,12 +64,20 @@ def sandbox(
     device: Annotated[Device, typer.Option(help="Where children would compute.")] = Device.AUTO,
 ) -> None:
     """Try to climb the walls around uploaded models, and show which of them stand here."""
-    from worker.sandbox.proof import prove  # noqa: PLC0415 - each command loads only what it needs
+    from worker.bubblewrap import find_bubblewrap  # noqa: PLC0415 - each command loads only what it needs
+    from worker.cgroups import delegated_cgroups  # noqa: PLC0415
+    from worker.devices import pin_card  # noqa: PLC0415
+    from worker.sandbox.proof import needs_gpu, prove  # noqa: PLC0415
     from worker.users import child_users  # noqa: PLC0415
+    from worker.workdir import prepare_work_dir  # noqa: PLC0415
 
     settings = _settings()
     with _refusals():
-        climbs = prove(settings, child_users(settings), device.value)
+        prepare_work_dir(settings.work_dir)
+        pin_card(device.value)
+        users, cgroups = child_users(settings), delegated_cgroups()
+        bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device.value))
+        climbs = prove(settings, users, device.value, cgroups=cgroups, bubblewrap=bubblewrap)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
         typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")
@@ -81,10 +89,13 @@ def _refusals() -> Iterator[None]:
     from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
     from worker.users import NoChildUsersError  # noqa: PLC0415
+    from worker.workdir import WorkDirError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError) as refusal:
+    except (
+        NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError, WorkDirError,
+    ) as refusal:  # fmt: skip
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

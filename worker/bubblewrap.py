@@ -19,6 +19,7 @@ import structlog
 
 from worker.environment import child_environment
 from worker.identity import Identity, installation, start_as
+from worker.sandbox.nodes import own_nodes
 from worker.settings import WorkerSettings
 from worker.users import ChildUsers, borrowed
 from worker.workspace import Workspace
@@ -74,7 +75,7 @@ class Bubblewrap:
         for path in map(Path, shown):
             options += [*_passable(path), *_shown(path)]
         options += ["--proc", "/proc", "--dev", "/dev"]
-        for device in sorted(Path("/dev").glob("nvidia*")) if self.gpu else ():
+        for device in own_nodes() if self.gpu else ():
             options += ["--dev-bind", str(device), str(device)]
         writable = writable.resolve()
         options += ["--bind", str(writable), str(writable), "--remount-ro", "/", "--chdir", str(writable)]

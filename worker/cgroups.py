@@ -131,6 +131,17 @@ def find_delegated() -> Cgroups:
     return Cgroups(base)
 
 
+def delegated_cgroups() -> Cgroups | None:
+    """The same, rid of what killed workers left; where there is none, the log says why."""
+    try:
+        cgroups = find_delegated()
+    except NotDelegatedError as reason:
+        log.info("memory_watched_by_parent", reason=str(reason))
+        return None
+    log.info("memory_limited_by_cgroups", abandoned=cgroups.remove_abandoned())
+    return cgroups
+
+
 def memory_limit() -> int | None:
     """The least memory that this process' group and those above it may have."""
     try:

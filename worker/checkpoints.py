@@ -14,7 +14,7 @@ from ladder_jobs import claims
 from ladder_jobs.claims import Claim, LeaseLost, StoredCheckpoint, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.protocol import CHECKPOINTS, CheckpointName
-from worker.endings import InputLost, Interrupted, ProtocolViolation
+from worker.endings import InputLost, Interrupted
 from worker.files import FileMissing, take
 from worker.transfer import Check, download, store_file
 from worker.workspace import Workspace
@@ -33,6 +33,10 @@ class CheckpointKeeper:
 
     A checkpoint that cannot be stored costs time should the attempt end early, and nothing else: the trouble
     is logged, and the next one may fare better. Of several with one name only the latest is stored.
+
+    A file is taken and judged at once. The child may have kept it open: then what it holds is the child's
+    choice up to the last byte, as it always is; how much of it is stored is not, and on the disk it counts as
+    the child's for as long as it is there.
     """
 
     def __init__(
@@ -52,11 +56,11 @@ class CheckpointKeeper:
         self._workspace = workspace
         self._check = check
         self._max_bytes = max_bytes
-        self._waiting: dict[CheckpointName, None] = {}
+        self._waiting: dict[CheckpointName, Path] = {}
         self._changed = threading.Condition()
         self._is_closing = False
         self._is_dropped = False
-        self._stored = 0
+        self._taken = 0
         self._thread = threading.Thread(target=self._work, name=f"checkpoints-{claim.job_id}")
 
     def __enter__(self) -> Self:
@@ -69,10 +73,28 @@ class CheckpointKeeper:
         self.close(wanted=False)
 
     def note(self, name: CheckpointName) -> None:
-        """The child says that this checkpoint is complete."""
+        """The child says that this checkpoint is complete.
+
+        Raises:
+            ProtocolViolation: What it left is no plain file, empty, or too large.
+        """
+        source = self._workspace.output / CHECKPOINTS / name
+        self._taken += 1
+        try:
+            path = take(
+                source, self._workspace.checkpoints / f"{name}-{self._taken}", max_bytes=self._max_bytes
+            )
+        except FileMissing:
+            return  # an earlier message of the same name brought it along
+        except OSError as error:
+            log.warning("checkpoint_not_stored", checkpoint=name, error=str(error))
+            return
         with self._changed:
-            self._waiting[name] = None
+            earlier = self._waiting.pop(name, None)
+            self._waiting[name] = path
             self._changed.notify()
+        if earlier is not None:
+            earlier.unlink()
 
     def close(self, *, wanted: bool) -> None:
         """End the thread; once is enough, and twice does no harm.
@@ -88,32 +110,26 @@ class CheckpointKeeper:
             self._thread.join()
 
     def _work(self) -> None:
-        while (name := self._next()) is not None:
+        while (waiting := self._next()) is not None:
+            name, path = waiting
             try:
-                self._keep(name)
+                self._keep(name, path)
             except (_NotWanted, Interrupted, LeaseLost):
                 return
-            except (ProtocolViolation, OSError, StoreError, SQLAlchemyError) as error:
+            except (OSError, StoreError, SQLAlchemyError) as error:
                 log.warning("checkpoint_not_stored", checkpoint=name, error=str(error))
 
-    def _next(self) -> CheckpointName | None:
+    def _next(self) -> tuple[CheckpointName, Path] | None:
         """Wait for a checkpoint; None is the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
             if self._is_dropped or not self._waiting:
                 return None
             name = next(iter(self._waiting))
-            del self._waiting[name]
-            return name
+            return name, self._waiting.pop(name)
 
-    def _keep(self, name: CheckpointName) -> None:
-        source = self._workspace.output / CHECKPOINTS / name
-        try:
-            path = take(source, self._workspace.checkpoints / name, max_bytes=self._max_bytes)
-        except FileMissing:
-            return  # an earlier message of the same name brought it along
-        self._stored += 1
-        key = attempt_key(self._claim.job_id, self._claim.attempt, f"{CHECKPOINTS}/{name}-{self._stored}")
+    def _keep(self, name: CheckpointName, path: Path) -> None:
+        key = attempt_key(self._claim.job_id, self._claim.attempt, f"{CHECKPOINTS}/{path.name}")
         try:
             stored = store_file(self._store, key, path, _BINARY, self._check_both)
         finally:

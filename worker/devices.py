@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from worker.environment import child_environment
+from worker.sandbox.nodes import DEV, DRIVER, card_of, cards
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +21,7 @@ _QUESTION = (
 )
 _SECONDS = 120.0
 _DEV = Path("/dev")
+_SEVERAL = 2
 _REMEDY = (
     "Is this torch built for CUDA (`python -c 'import torch; print(torch.version.cuda)'`), does the driver "
     "work (`nvidia-smi`), does the container have the GPU (docker-compose.gpu.yml), and does "
@@ -61,6 +63,33 @@ def choose_device(wanted: str, *, queue: str) -> str:
     if queue == "gpu":
         log.warning("no_gpu", reason=reason, remedy=f"jobs of the queue gpu run on the CPU. {_REMEDY}")
     return "cpu"
+
+
+def pin_card(device: str, *, dev: Path = DEV, driver: Path = DRIVER) -> None:
+    """Name this worker's card by its UUID in ``CUDA_VISIBLE_DEVICES``, so that children get no other's node.
+
+    Where the card cannot be known, children get the nodes of all cards, and the log says so.
+
+    Args:
+        device: What the worker computes on.
+        dev: Where device nodes lie.
+        driver: What the driver tells of its cards.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device != "cuda" or len(list(dev.glob("nvidia[0-9]*"))) < _SEVERAL:
+        return
+    card = card_of(cards(driver), visible, os.environ.get("CUDA_DEVICE_ORDER"))
+    if card is None or not (dev / f"nvidia{card.minor}").exists():
+        log.warning(
+            "card_unknown",
+            visible=visible or "all",
+            remedy="children can open the device node of every card: set CUDA_VISIBLE_DEVICES to the UUID of "
+            "one, as nvidia-smi -L shows it, and have the driver keep its cards ready (nvidia-persistenced)",
+        )
+        return
+    if visible is None or not visible.startswith("MIG-"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = card.uuid
+    log.info("card", uuid=card.uuid, node=f"nvidia{card.minor}", visible=visible or "all")
 
 
 def _visible_gpus() -> tuple[list[str], str]:

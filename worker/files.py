@@ -1,14 +1,15 @@
 """Takes files out of a child's hands."""
 
+import errno
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from worker.endings import ProtocolViolation
-from worker.removal import remove_tree
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# What a name answers that is no file, or that a child has closed to everybody; others are the disk's faults.
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 class FileMissing(ProtocolViolation):
@@ -17,6 +18,10 @@ class FileMissing(ProtocolViolation):
 
 def take(source: Path, target: Path, *, max_bytes: int) -> Path:
     """Move a file to where the child's user cannot replace it, then look at what it is.
+
+    A child that is alive may have kept the file open and go on writing to it: what is done with it afterwards
+    has to bear that. What is refused stays where it was moved to, and whoever refuses a child's file ends the
+    child.
 
     Args:
         source: The file; the directory it lies in may be the child's, those above that are not.
@@ -29,6 +34,7 @@ def take(source: Path, target: Path, *, max_bytes: int) -> Path:
     Raises:
         FileMissing: There is none.
         ProtocolViolation: It is no plain file, empty, or too large.
+        OSError: The disk failed.
     """
     name = source.name
     try:
@@ -42,19 +48,13 @@ def take(source: Path, target: Path, *, max_bytes: int) -> Path:
     except FileNotFoundError as error:
         raise FileMissing(f"{name} is missing") from error
     except OSError as error:
-        with suppress(OSError):  # a link, say, which was moved before it could not be opened
-            target.unlink()
+        if error.errno not in _NO_FILE:
+            raise
         raise ProtocolViolation(f"{name} is no file") from error
     try:
-        status = os.fstat(descriptor)
+        _judge(name, os.fstat(descriptor), max_bytes)
     finally:
         os.close(descriptor)
-    try:
-        _judge(name, status, max_bytes)
-    except ProtocolViolation:
-        # Left there, what the child still writes to would be counted by nobody.
-        _remove(target, status)
-        raise
     return target
 
 
@@ -64,10 +64,3 @@ def _judge(name: str, status: os.stat_result, max_bytes: int) -> None:
         raise ProtocolViolation(f"{name} is no plain file")
     if not 0 < status.st_size <= max_bytes:
         raise ProtocolViolation(f"{name} has {status.st_size} bytes, of at most {max_bytes}")
-
-
-def _remove(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        remove_tree(path)
-    else:
-        path.unlink()

@@ -1,15 +1,25 @@
 """What one attempt may take: time, silence, memory and disk, as its parent measures them."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ladder_schema.errors import ErrorCode
 from worker import cgroups
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
-from worker.usage import HiddenFilesError, deleted_bytes, disk_use, memory_and_threads
+from worker.usage import (
+    DiskUse,
+    HiddenFilesError,
+    deleted_bytes,
+    disk_use,
+    memory_and_threads,
+    standing_still,
+)
+from worker.workspace import INPUTS
 
 MAX_FILES = 100_000
 MAX_THREADS = 4_096
@@ -28,7 +38,7 @@ class Limits:
         settings: WorkerSettings,
         runtime: Runtime,
         pid: int,
-        output: Path,
+        root: Path,
         *,
         watches_memory: bool = True,
     ) -> None:
@@ -38,7 +48,8 @@ class Limits:
             settings: The limits.
             runtime: The time the job has.
             pid: The child.
-            output: The directory it writes to.
+            root: The attempt's directory: all in it but the inputs counts as the child's, what was taken from
+                it included.
             watches_memory: Whether nobody else limits its memory and threads.
         """
         self._settings = settings
@@ -46,7 +57,7 @@ class Limits:
         self._max_memory_bytes = settings.max_memory_bytes or default_memory_limit()
         self._watches_memory = watches_memory
         self._pid = pid
-        self._output = output.resolve()
+        self._root = root.resolve()
         self._progressed = time.monotonic()
         self._files_at = 0.0
         self._memory_in_files = 0
@@ -56,7 +67,11 @@ class Limits:
         self._progressed = time.monotonic()
 
     def exceeded(self) -> Exceeded | None:
-        """The first limit that is exceeded, and a sentence about it."""
+        """The first limit that is exceeded, and a sentence about it.
+
+        Raises:
+            OSError: The disk is full, and not by this job's doing.
+        """
         return next(self._all_exceeded(), None)
 
     def _all_exceeded(self) -> Iterator[Exceeded]:
@@ -77,19 +92,40 @@ class Limits:
                 yield ErrorCode.PROTOCOL_VIOLATION, f"The job started more than {MAX_THREADS} threads."
 
     def _too_many_files(self) -> str | None:
-        most = self._settings.max_disk_bytes
+        most, least_left = self._settings.max_disk_bytes, self._settings.min_free_bytes
         try:
-            deleted, self._memory_in_files = deleted_bytes(
-                self._pid, self._output, largest=self._settings.max_result_bytes
-            )
-            use = disk_use(self._output, max_bytes=most, max_files=MAX_FILES)
+            use = self._files()
+            if not use.is_certain:
+                with standing_still(self._pid):
+                    use = self._files()
         except HiddenFilesError as error:
             return f"The job's files cannot be measured: {error}."
-        if use.bytes + deleted > most:
+        if use.bytes > most:
             return f"The job wrote more than the {most >> 20} MiB of disk allowed."
         if use.files > MAX_FILES:
             return f"The job made more than {MAX_FILES} files."
-        return None
+        if self._free_bytes() >= least_left:
+            return None
+        if use.bytes < least_left:
+            # Others have filled the disk; another worker may have room, and so may this one later.
+            raise OSError(errno.ENOSPC, f"fewer than {least_left} bytes are left", str(self._root))
+        return (
+            f"The worker's disk is full: fewer than {least_left >> 20} MiB were left when the job "
+            f"had written {use.bytes >> 20} MiB."
+        )
+
+    def _files(self) -> DiskUse:
+        """All that the job has on the disk, deleted or not."""
+        most = self._settings.max_disk_bytes
+        deleted, self._memory_in_files = deleted_bytes(
+            self._pid, self._root, largest=self._settings.max_result_bytes
+        )
+        use = disk_use(self._root, max_bytes=most, max_files=MAX_FILES, apart_from=self._root / INPUTS)
+        return replace(use, bytes=use.bytes + deleted)
+
+    def _free_bytes(self) -> int:
+        system = os.statvfs(self._root)
+        return system.f_bavail * system.f_frsize
 
 
 def too_much_memory(limit: int) -> str:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Never
 
+import structlog
 from pydantic import ValidationError
 
 from ladder_schema.protocol import FROM_CHILD, MAX_LINE_BYTES, Message, Start, Stop
@@ -22,12 +24,15 @@ from worker.identity import Identity, OuterWall, start_as
 from worker.lines import LineBuffer
 from worker.usage import family
 
+log = structlog.get_logger(__name__)
+
 # Isolated mode: neither the current directory nor any PYTHON* variable decides what is imported.
 CHILD_COMMAND = (sys.executable, "-I", "-m", "worker.child")
 
 _CHUNK_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 13
 _LOG_DRAIN_SECONDS = 1.0
+_GONE_SECONDS = 120.0  # to give back a large model's memory takes seconds, a driver's included
 _SHELLS_SIGNALS = 128  # and above: how bubblewrap, like a shell, reports that a signal ended a program
 
 
@@ -117,7 +122,8 @@ class ChildProcess:
     def close(self) -> int:
         """Kill what is left of the group and give back the pipes; once is enough, and twice does no harm.
 
-        It is gone when this returns: its memory is free, a GPU's too, before the next job is claimed.
+        It is gone when this returns: its memory is free, a GPU's too, before the next job is claimed. Where
+        no signal ends it, as in a call into a driver that does not return, this worker ends instead.
 
         Returns:
             The child's exit code, negative for a signal.
@@ -127,10 +133,15 @@ class ChildProcess:
         # Within an outer wall the process that holds the model is not the one that is reaped here.
         pidfds = list(_opened(family(self.pid)))
         self.signal(signal.SIGKILL)
-        returncode = self._process.wait()
+        deadline = time.monotonic() + _GONE_SECONDS
         for pidfd in pidfds:
-            select.select([pidfd], [], [])
+            if not select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                _leave_behind(self.pid)
             os.close(pidfd)
+        try:
+            returncode = self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _leave_behind(self.pid)
         if self._has_outer_wall and returncode > _SHELLS_SIGNALS:
             returncode = _SHELLS_SIGNALS - returncode
         self._log.join(_LOG_DRAIN_SECONDS)
@@ -173,6 +184,27 @@ class _LogCopy(threading.Thread):
                 except OSError:
                     # A full disk: without somebody who reads, the child would stand still.
                     self._left = 0
+
+
+def _leave_behind(pid: int) -> Never:
+    """End this worker, as one that is killed: its lease runs out, and what started it starts it anew.
+
+    It must not claim again: what the child has, a GPU perhaps, is not free.
+    """
+    states = {member: _state(member) for member in family(pid)}
+    log.critical("child_not_gone", pid=pid, seconds=_GONE_SECONDS, states=states)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(os.EX_OSERR)
+
+
+def _state(pid: int) -> str:
+    """Its state, and where in the kernel it waits, as far as the kernel says."""
+    words = []
+    for name in ("stat", "wchan"):
+        with suppress(OSError):
+            words.append(Path(f"/proc/{pid}/{name}").read_text().rpartition(") ")[2].partition(" ")[0])
+    return " ".join(words)
 
 
 def _opened(pids: Iterable[int]) -> Iterator[int]:

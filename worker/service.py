@@ -16,8 +16,8 @@ from ladder_jobs.tracing import configure_tracing
 from ladder_jobs.wakeups import WORK_TASK, celery_app, task_queue
 from worker import metrics
 from worker.bubblewrap import find_bubblewrap
-from worker.cgroups import Cgroups, NotDelegatedError, find_delegated
-from worker.devices import choose_device
+from worker.cgroups import delegated_cgroups
+from worker.devices import choose_device, pin_card
 from worker.gpus import GpuCollector
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
@@ -25,6 +25,7 @@ from worker.sandbox.proof import needs_gpu, prove
 from worker.settings import WorkerSettings
 from worker.tools import Tools
 from worker.users import child_users
+from worker.workdir import prepare_work_dir
 from worker.workspace import remove_abandoned
 
 log = structlog.get_logger(__name__)
@@ -45,17 +46,20 @@ def serve(
         worker.devices.NoDeviceError: There is no such device.
         worker.users.NoChildUsersError: There is no user to run children as.
         worker.sandbox.proof.SandboxError: A wall is missing.
+        worker.workdir.WorkDirError: The work directory is not this worker's alone.
     """
     device = choose_device(device, queue=queue)
+    pin_card(device)
     name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     shutdown = threading.Event()
+    prepare_work_dir(settings.work_dir)
     if removed := remove_abandoned(settings.work_dir):
         log.info("abandoned_attempts_removed", count=removed)
     configure_tracing(settings.traces_endpoint, "ladder-worker")
     users = child_users(settings)
-    cgroups = _delegated_cgroups()
-    metrics.show_walls(prove(settings, users, device))
+    cgroups = delegated_cgroups()
     bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device))
+    metrics.show_walls(prove(settings, users, device, cgroups=cgroups, bubblewrap=bubblewrap))
     engine = connect(settings.database_url.get_secret_value())
     runner = Runner(
         Tools(
@@ -109,16 +113,6 @@ def serve(
     finally:
         REGISTRY.unregister(gpus)
         engine.dispose()
-
-
-def _delegated_cgroups() -> Cgroups | None:
-    try:
-        cgroups = find_delegated()
-    except NotDelegatedError as reason:
-        log.info("memory_watched_by_parent", reason=str(reason))
-        return None
-    log.info("memory_limited_by_cgroups", abandoned=cgroups.remove_abandoned())
-    return cgroups
 
 
 def _leave_logging_alone(**_: object) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ladder_jobs.settings import Settings
 
@@ -50,6 +50,11 @@ class WorkerSettings(Settings):
     max_disk_bytes: PositiveInt = Field(
         128 * _GIB, description="Disk that one attempt may fill with its files, in bytes."
     )
+    min_free_bytes: NonNegativeInt = Field(
+        _GIB,
+        description="Room that has to be left on the disk of `LADDER_WORK_DIR`, in bytes: below, a job that "
+        "has itself written as much fails, and any other goes back to its queue.",
+    )
     job_idle_seconds: PositiveFloat = Field(
         3600.0, description="How long an attempt may go on without progress."
     )
@@ -60,8 +65,8 @@ class WorkerSettings(Settings):
     )
     sandbox: Literal["strict", "best-effort"] = Field(
         "strict",
-        description="`strict` refuses to start where landlock or seccomp is missing; `best-effort` says so "
-        "and goes on without.",
+        description="`strict` refuses to start where a wall is missing that nothing replaces, such as "
+        "landlock or seccomp; `best-effort` says so and goes on without.",
     )
     bubblewrap: Literal["auto", "off"] = Field(
         "auto", description="`auto` starts models within bubblewrap where it is installed and works."

@@ -68,7 +68,7 @@ class Supervisor:
         shutdown: threading.Event,
         settings: WorkerSettings,
         runtime: Runtime,
-        output: Path,
+        root: Path,
         on_checkpoint: Callable[[CheckpointName], None],
     ) -> None:
         self._child = child
@@ -78,7 +78,7 @@ class Supervisor:
         self._on_checkpoint = on_checkpoint
         self._started = time.monotonic()
         self._oom_kills = _oom_kills()
-        self._limits = Limits(settings, runtime, child.pid, output, watches_memory=child.cgroup is None)
+        self._limits = Limits(settings, runtime, child.pid, root, watches_memory=child.cgroup is None)
         self._messages = 0
         self._stage: Stage | None = None
         self._clock = StageClock()

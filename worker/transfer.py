@@ -1,6 +1,7 @@
 """Files to and from the object store, in transfers that can be broken off."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -37,19 +38,25 @@ def download(store: ObjectStore, upload: UploadRef, path: Path, check: Check) ->
 
 
 def store_file(store: ObjectStore, key: str, path: Path, media_type: str, check: Check) -> StoredObject:
-    """Store a file; a transfer that is broken off leaves no object."""
-    part_bytes = max(PART_BYTES, -(-path.stat().st_size // MAX_PARTS))
+    """Store a file; a transfer that is broken off leaves no object.
+
+    A file that grows meanwhile is stored as far as it went at the start.
+    """
     with path.open("rb") as file:
-        return store.put_stream(
-            key, _CheckedReader(file, check), media_type=media_type, part_bytes=part_bytes
-        )
+        size = os.fstat(file.fileno()).st_size
+        reader = _CheckedReader(file, check, size)
+        part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
+        return store.put_stream(key, reader, media_type=media_type, part_bytes=part_bytes)
 
 
 class _CheckedReader:
-    def __init__(self, file: BinaryIO, check: Check) -> None:
+    def __init__(self, file: BinaryIO, check: Check, size: int) -> None:
         self._file = file
         self._check = check
+        self._left = size
 
     def read(self, size: int = -1, /) -> bytes:
         self._check()
-        return self._file.read(size)
+        chunk = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(chunk)
+        return chunk

@@ -104,7 +104,7 @@ def borrowed(users: ChildUsers | None) -> AbstractContextManager[Identity | None
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

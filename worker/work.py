@@ -103,7 +103,7 @@ class Work:
             self._tools.shutdown,
             self._tools.settings,
             self._runtime,
-            self._workspace.output,
+            self._workspace.root,
             on_checkpoint=keeper.note,
         )
         return supervisor.run(self._order(resume_from))

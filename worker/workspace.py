@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 _LOCK_SUFFIX = ".lock"
 
+INPUTS = "inputs"
+"""The one directory of an attempt in which nothing is the child's doing."""
+
 
 class Workspace:
     """Files of one attempt, removed when it ends.
@@ -33,7 +36,7 @@ class Workspace:
 
     def __init__(self, root: Path, identity: Identity | None) -> None:
         self.root = root
-        self.inputs = root / "inputs"
+        self.inputs = root / INPUTS
         self.output = root / "output"
         self.results = root / "results"
         self.checkpoints = root / "checkpoints"
@@ -53,9 +56,8 @@ class Workspace:
             if self.identity is not None:
                 for directory in (job_dir.parent, job_dir):
                     # Shared with attempts of other users: to be passed, not to be read.
-                    os.chown(directory, os.geteuid(), -1)
-                    directory.chmod(0o711)
-                os.chown(self.output, self.identity.uid, self.identity.gid)
+                    _give(directory, os.geteuid(), -1, mode=0o711)
+                _give(self.output, self.identity.uid, self.identity.gid, mode=0o700)
             for directory in (self.root, self.inputs):
                 self._open_to_child(directory)
             self._leaving = undo.pop_all()
@@ -73,14 +75,21 @@ class Workspace:
 
     def _open_to_child(self, directory: Path) -> None:
         if self.identity is not None:
-            os.chown(directory, os.geteuid(), self.identity.gid)
-            directory.chmod(0o710)
+            _give(directory, os.geteuid(), self.identity.gid, mode=0o710)
 
     def hand_over(self, path: Path) -> None:
         """Let the child read an input, and nobody change it."""
-        if self.identity is not None:
-            os.chown(path, -1, self.identity.gid)
-        path.chmod(0o440)
+        _give(path, -1, -1 if self.identity is None else self.identity.gid, mode=0o440)
+
+
+def _give(path: Path, uid: int, gid: int, *, mode: int) -> None:
+    """Change whose a file or directory is, and never what a link in its place would name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def remove_abandoned(work_dir: Path) -> int:
@@ -103,7 +112,8 @@ def remove_abandoned(work_dir: Path) -> int:
 
 def _take_lock(root: Path) -> int:
     """Lock a directory that may not exist yet; the lock ends with the process at the latest."""
-    descriptor = os.open(root.with_suffix(_LOCK_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(root.with_suffix(_LOCK_SUFFIX), flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -96,12 +96,25 @@ _DISKS = {
         "too many mappings",
         ErrorCode.DISK_LIMIT,
     ),
+    "reserve_disk": Attack("take disk without writing", Wall.SECCOMP, "Operation not supported"),
+    "shuffle_directories": Attack(
+        "move the directory that fills out of sight, all the time", Wall.WATCH, _DISK, ErrorCode.DISK_LIMIT
+    ),
+    "grow_checkpoints": Attack(
+        "go on writing to checkpoints that the worker has taken", Wall.WATCH, _DISK, ErrorCode.DISK_LIMIT
+    ),
     "make_files": Attack("make empty files without end", Wall.WATCH, "files", ErrorCode.DISK_LIMIT),
 }
 _MEMORIES = {
     "hoard": Attack("allocate without end", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY),
     "hoard_page_tables": Attack(
         "have nothing but page tables, without end", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY
+    ),
+    "end_first_thread": Attack(
+        "allocate behind a first thread that has ended", Wall.WATCH, _MEMORY, ErrorCode.OUT_OF_MEMORY
+    ),
+    "hide_descriptors": Attack(
+        "start a thread with open files of its own, which nobody sees", Wall.SECCOMP, _REFUSED
     ),
     "share_memory": Attack("put memory where no process shows it", Wall.SECCOMP, _REFUSED),
     "make_memory_file": Attack("make a file in memory", Wall.SECCOMP, _REFUSED),
@@ -141,6 +154,9 @@ _PROTOCOL = {
         Wall.PROTOCOL,
         "a line that is no message",
         ErrorCode.PROTOCOL_VIOLATION,
+    ),
+    "leave_directory_as_checkpoint": Attack(
+        "say that a directory is a checkpoint", Wall.PROTOCOL, "no plain file", ErrorCode.PROTOCOL_VIOLATION
     ),
     "claim_success": Attack(
         "say it is done and leave nothing", Wall.PROTOCOL, "model.pt is missing", ErrorCode.PROTOCOL_VIOLATION

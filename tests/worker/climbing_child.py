@@ -19,11 +19,15 @@ from itertools import count
 from pathlib import Path
 
 from worker.sandbox import Confinement, confine
+from worker.sandbox.kernel import syscall
+from worker.sandbox.seccomp import ARCHITECTURES
 
 ATTACK, TARGET = sys.argv[1], sys.argv[2]
 MIB = 1 << 20
 TIOCSTI = 0x5412
 MAP_NORESERVE = 0x4000
+CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x1_0000
+NUMBERS = ARCHITECTURES[os.uname().machine].numbers
 held: list[object] = []
 
 
@@ -159,6 +163,48 @@ def nest_directories() -> None:
             spin()
 
 
+def reserve_disk() -> None:
+    file = os.open("file", os.O_WRONLY | os.O_CREAT)
+    if ctypes.CDLL(None, use_errno=True).fallocate(file, 0, ctypes.c_long(0), ctypes.c_long(50 * MIB)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def shuffle_directories() -> None:
+    """Never leave the directory that fills where it was when somebody listed its parent."""
+    for name in ("a", "b", "a/full"):
+        Path(name).mkdir()
+    full = os.open("a/full", os.O_RDONLY | os.O_DIRECTORY)
+    threading.Thread(target=shuffle, daemon=True).start()
+    for number in count():
+        file = os.open(str(number), os.O_WRONLY | os.O_CREAT, dir_fd=full)
+        fill(file, 10 * MIB)
+        os.close(file)
+
+
+def shuffle() -> None:
+    here, there = Path("a/full"), Path("b/full")
+    while True:
+        here.rename(there)
+        there.rename(here)
+
+
+def grow_checkpoints() -> None:
+    """They are told of while they are small, and kept open."""
+    Path("checkpoints").mkdir()
+    for name in ("latents", "boundary", "generator", "examples", "retrain", "evaluate"):
+        file = os.open(f"checkpoints/{name}", os.O_WRONLY | os.O_CREAT)
+        os.write(file, b"x")
+        say(type="checkpoint", name=name)
+        fill(file, 50 * MIB)
+    spin()
+
+
+def leave_directory_as_checkpoint() -> None:
+    Path("checkpoints/retrain").mkdir(parents=True)
+    say(type="checkpoint", name="retrain")
+    spin()
+
+
 def make_files() -> None:
     for number in count():
         os.close(os.open(f"file-{number}", os.O_WRONLY | os.O_CREAT))
@@ -185,6 +231,17 @@ def share_memory() -> None:
     for place in range(0, 1 << 40, MIB):
         pages[place : place + MIB] = bytes(MIB)
         pages.madvise(mmap.MADV_DONTNEED, place, MIB)
+
+
+def end_first_thread() -> None:
+    """Of a process whose first thread has ended, /proc shows no memory under the process' own number."""
+    threading.Thread(target=hoard).start()
+    syscall("exit", NUMBERS["exit"], 0)
+
+
+def hide_descriptors() -> None:
+    """A thread with a table of open files of its own, which /proc shows under the thread's number alone."""
+    syscall("clone", NUMBERS["clone"], CLONE_VM | CLONE_SIGHAND | CLONE_THREAD, 0, 0, 0, 0)
 
 
 def make_memory_file() -> None:

@@ -513,14 +513,19 @@ def save_a_link_to_the_model() -> None:
     """Try to have the model's file taken away as a checkpoint, by a link in place of the directory."""
     start = greet()
     inputs = Path(start["model"]).parent
+    (inputs / "model").rename(inputs / "retrain")
     Path(start["work_dir"], "checkpoints").symlink_to(inputs)
-    Path(start["work_dir"], "link").symlink_to("/etc/passwd")
     say({"type": "checkpoint", "name": "retrain"})
-    Path(start["work_dir"], "checkpoints").unlink()
+    signal.pause()
+
+
+def save_a_link() -> None:
+    """The same, by a link in place of the file."""
+    start = greet()
     Path(start["work_dir"], "checkpoints").mkdir()
-    Path(start["work_dir"], "link").rename(Path(start["work_dir"], "checkpoints", "latents"))
-    say({"type": "checkpoint", "name": "latents"})
-    os.kill(os.getpid(), signal.SIGKILL)
+    Path(start["work_dir"], "checkpoints", "retrain").symlink_to(start["model"])
+    say({"type": "checkpoint", "name": "retrain"})
+    signal.pause()
 
 
 def die_at_first_attempt() -> None:

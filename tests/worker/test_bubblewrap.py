@@ -18,6 +18,8 @@ from tests.worker.attacked import attempt
 from tests.worker.conftest import SCRIPTED_CHILD
 from worker.bubblewrap import find_bubblewrap
 from worker.process import CHILD_COMMAND, ChildProcess
+from worker.sandbox.confinement import Wall
+from worker.sandbox.proof import prove
 from worker.usage import family
 from worker.users import child_users
 from worker.workspace import Workspace
@@ -132,6 +134,12 @@ def test_the_walls_within_hold_as_they_do_without(within, name):
     words = "No such file" if name == "read_other" else attack.words
     assert words in job.error_message
     assert within.child_pids(job.id) == []
+
+
+def test_the_self_test_is_run_within_and_every_wall_holds(within):
+    climbs = prove(within.settings, within.users, "cpu", cgroups=None, bubblewrap=within.bubblewrap)
+    assert [climb for climb in climbs if not climb.held] == []
+    assert Wall.PARENT_DEATH in {climb.wall for climb in climbs}
 
 
 def test_where_it_may_not_make_namespaces_the_worker_says_so_and_goes_on(within):

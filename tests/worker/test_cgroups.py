@@ -14,6 +14,9 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 from worker.cgroups import Cgroups, Limit, NotDelegatedError, find_delegated
 from worker.limits import default_memory_limit
+from worker.sandbox.confinement import Wall
+from worker.sandbox.proof import prove
+from worker.users import child_users
 
 LIMIT = Limit(memory_bytes=64 << 20, processes=20)
 HOARD = "import sys; sys.stdin.read(1); held = bytearray(200 << 20); print(held[::4096].count(0))"
@@ -149,3 +152,9 @@ def test_the_default_limit_is_within_the_workers_own(base):
         (inner / "cgroup.procs").write_text(str(worker.pid))
         said, _ = worker.communicate("\n")
     assert int(said) == (512 << 20) * 9 // 10 < default_memory_limit()
+
+
+def test_the_self_test_shows_that_a_group_limits_memory(bench, cgroups):
+    climbs = prove(bench.settings, child_users(bench.settings), "cpu", cgroups=cgroups, bubblewrap=None)
+    assert [climb for climb in climbs if not climb.held] == []
+    assert Wall.CONTROL_GROUP in {climb.wall for climb in climbs}

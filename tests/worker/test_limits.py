@@ -9,12 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from ladder_jobs.states import Outcome
+from ladder_schema.errors import ErrorCode
+from ladder_schema.jobs import JobStatus
+from tests.worker.conftest import Bench
 from worker.identity import start_as
-from worker.usage import HiddenFilesError, deleted_bytes, disk_use, family, memory_and_threads
+from worker.limits import Limits
+from worker.removal import remove_tree
+from worker.runtime import Runtime
+from worker.sandbox.seccomp import ARCHITECTURES
+from worker.usage import HiddenFilesError, deleted_bytes, disk_use, family, memory_and_threads, standing_still
 from worker.users import child_users
 from worker.workspace import Workspace
 
 MIB = 1 << 20
+wait_until = Bench.wait_until
 PLENTY = {"max_bytes": 1 << 40, "max_files": 1 << 20}
 LOOK_INTO_CLOSED = """
 import os
@@ -50,6 +59,52 @@ def test_disk_is_measured_without_following_links(tmp_path):
     assert use.files == 3
 
 
+def test_what_was_taken_from_the_child_counts_and_its_inputs_do_not(bench, tmp_path):
+    with Workspace(tmp_path / "job" / "1", None) as workspace:
+        (workspace.inputs / "dataset").write_bytes(bytes(4 * MIB))
+        assert not limited(bench, workspace, max_disk_bytes=2 * MIB)
+        (workspace.checkpoints / "retrain").write_bytes(bytes(4 * MIB))
+        assert limited(bench, workspace, max_disk_bytes=2 * MIB)[0] is ErrorCode.DISK_LIMIT
+
+
+def limited(bench, workspace: Workspace, **settings: object) -> tuple[ErrorCode, str] | None:
+    """What a process exceeds that does nothing."""
+    settings = bench.settings.model_copy(update=settings)
+    with holding("pass", workspace.output) as pid:
+        return Limits(settings, Runtime(None, 3600.0, 0.0), pid, workspace.root).exceeded()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 64 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_job_that_has_filled_the_disk_ends_by_it(bench, small_disk):
+    with Workspace(small_disk / "job" / "1", None) as workspace:
+        assert not limited(bench, workspace, min_free_bytes=40 * MIB)
+        (workspace.output / "file").write_bytes(bytes(45 * MIB))
+        code, message = limited(bench, workspace, min_free_bytes=40 * MIB)
+    assert code is ErrorCode.DISK_LIMIT
+    assert "fewer than 40 MiB were left when the job had written 45 MiB" in message
+
+
+def test_a_job_whose_disk_others_have_filled_goes_back_to_its_queue(bench, small_disk):
+    (small_disk / "other").write_bytes(bytes(45 * MIB))
+    bench.configure(work_dir=small_disk / "work")
+    job_id = bench.submit()
+    with bench.running("sleep_until_told", min_free_bytes=40 * MIB, retry_seconds=60.0):
+        bench.wait_until(lambda: [row.outcome for row in bench.attempts(job_id)] == [Outcome.RELEASED])
+        bench.shutdown.set()
+    assert bench.job(job_id).status is JobStatus.QUEUED
+
+
 def test_holes_take_no_disk(tmp_path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 40)
@@ -69,6 +124,8 @@ def test_directories_deeper_than_a_path_can_name_are_found_out(tmp_path, monkeyp
         os.chdir("d")
     with pytest.raises(HiddenFilesError, match="File name too long"):
         disk_use(tmp_path, **PLENTY)
+    monkeypatch.undo()
+    remove_tree(tmp_path)  # pytest could not
 
 
 def test_directories_that_nobody_may_list_are_found_out(bench):
@@ -95,6 +152,17 @@ def test_directories_that_nobody_may_list_are_found_out(bench):
 
 
 DELETED = "file = os.open('f', os.O_RDWR | os.O_CREAT); os.write(file, os.urandom(8 << 20)); os.unlink('f')"
+UNSEEN = f"""
+import ctypes, threading
+{DELETED}
+held = b"x" * (64 << 20)
+def go_on():
+    print("done", flush=True)
+    input()
+    os._exit(0)
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).syscall({ARCHITECTURES[os.uname().machine].numbers["exit"]}, 0)
+"""
 NAMELESS = "file = os.open('.', os.O_RDWR | os.O_TMPFILE); os.write(file, os.urandom(8 << 20))"
 MAPPED = """
 import ctypes
@@ -121,6 +189,34 @@ for place in range(0, 32 << 30, 2 << 20):
 """
 
 
+SHUFFLING = """
+import threading
+os.makedirs("a/1/2/3/4"); os.makedirs("b")
+with open("a/1/2/3/4/file", "wb") as file:
+    file.write(os.urandom(8 << 20))
+def shuffle():
+    while True:
+        os.rename("a/1", "b/1"); os.rename("b/1/2/3", "a/3")
+        os.rename("a/3", "b/1/2/3"); os.rename("b/1", "a/1")
+threading.Thread(target=shuffle, daemon=True).start()
+"""
+
+
+def test_directories_that_move_are_found_while_their_process_stands_still(tmp_path):
+    with holding(SHUFFLING, tmp_path) as pid:
+        looks = [disk_use(tmp_path, **PLENTY) for _ in range(200)]
+        assert not all(look.is_certain for look in looks)
+        assert all(look.bytes > 8 * MIB for look in looks if look.is_certain)
+        for _ in range(50):
+            with standing_still(pid):
+                assert disk_use(tmp_path, **PLENTY).bytes > 8 * MIB
+
+
+def test_what_rests_is_certain_at_the_first_look(tmp_path):
+    (tmp_path / "a").mkdir()
+    wait_until(lambda: disk_use(tmp_path, **PLENTY).is_certain)
+
+
 @pytest.mark.parametrize("script", [DELETED, NAMELESS])
 def test_deleted_files_are_seen_for_as_long_as_they_are_open(tmp_path, script):
     with holding(script, tmp_path) as pid:
@@ -130,6 +226,13 @@ def test_deleted_files_are_seen_for_as_long_as_they_are_open(tmp_path, script):
         assert memory == 0
     with holding(f"{script}; os.close(file)", tmp_path) as pid:
         assert deleted_bytes(pid, tmp_path, largest=1 << 40) == (0, 0)
+
+
+def test_what_is_behind_a_first_thread_that_has_ended_is_seen(tmp_path):
+    with holding(UNSEEN, tmp_path) as pid:
+        wait_until(lambda: "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2])
+        assert 8 * MIB <= deleted_bytes(pid, tmp_path, largest=1 << 40)[0] < 9 * MIB
+        assert memory_and_threads(pid)[0] > 64 * MIB
 
 
 def test_a_deleted_file_that_is_only_mapped_counts_as_the_largest_it_can_be(tmp_path):

@@ -55,6 +55,17 @@ def test_an_upload_that_is_broken_off_leaves_no_object(bench, tmp_path):
     assert list(bench.store.list_keys(f"jobs/{bench.queue}/")) == []
 
 
+def test_a_file_that_grows_is_stored_as_it_was(bench, tmp_path):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(CONTENT)
+    with path.open("ab") as kept_open:
+        stored = store_file(
+            bench.store, f"jobs/{bench.queue}/c", path, "application/zip", lambda: kept_open.write(CONTENT)
+        )
+    assert path.stat().st_size > stored.bytes
+    assert b"".join(bench.store.open(stored.key)) == CONTENT
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

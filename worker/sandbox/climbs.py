@@ -1,26 +1,35 @@
-"""`python -I -m worker.sandbox.climbs CONFINEMENT OUTSIDE`: tries to climb every wall from within.
+"""`python -I -m worker.sandbox.climbs CONFINEMENT TRIAL ...`: tries to climb every wall from within.
 
-It confines itself exactly as the process that holds a model does, then attempts what the walls are there to
-stop, and prints what came of it as a line of JSON. `worker.sandbox.proof` starts it and judges. Until its
-standard input ends, it holds a file that it has deleted, for its parent to find.
+It confines itself exactly as the process that holds a model does, says hello as that does, and waits for a
+line. Then it tries what the walls are there to stop. `worker.sandbox.trials` starts it:
+
+* `climb OUTSIDE [threads]` attempts what the kernel answers with an error, and leaves what came of it in a
+  file. Until its standard input ends, it holds a file that it has deleted, for its parent to find.
+* `spin` computes for ever, `hoard` takes more memory than it may, and `wait` does nothing for ever: whether
+  and how they end, only their parent can tell.
 """
 
+import _thread
 import errno
 import fcntl
 import json
 import mmap
 import os
+import re
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from worker.sandbox.confinement import Confinement, confine
-from worker.sandbox.kernel import syscall
+from worker.sandbox.confinement import Confinement, Wall, confine
+from worker.sandbox.kernel import prctl, syscall
 
 SUCCEEDED = "succeeded"
+ANSWER = "answer.json"
+HOARD_BYTES = 96 << 20
 
 _X86_64 = {
     "ptrace": 101, "mount": 165, "keyctl": 250, "unshare": 272, "perf_event_open": 298,
@@ -33,21 +42,61 @@ _AARCH64 = {
 _NUMBERS = {"x86_64": _X86_64, "aarch64": _AARCH64}
 _HIDDEN_BYTES = 1 << 16
 _PTRACE_ATTACH, _CLONE_NEWUSER = 16, 0x1000_0000
+_PR_GET_NO_NEW_PRIVS = 39
+_MORE_THREADS_THAN_ALLOWED = 1 << 14
+_THREAD_STACK_BYTES = 1 << 16
+_CAPABILITIES = re.compile(r"^Cap(?:Inh|Prm|Eff|Amb):\s+(?!0+$)\w+$", re.MULTILINE)
 
 
 def main() -> None:
     """Do what the module says."""
-    confinement, outside = Confinement.from_argument(sys.argv[1]), Path(sys.argv[2])
+    confinement, trial = Confinement.from_argument(sys.argv[1]), sys.argv[2]
     missing = confine(confinement)
-    climbs = {**_ordinary(confinement, outside), **_raw(_NUMBERS.get(os.uname().machine, {}))}
-    outcomes = {name: _attempt(climb) for name, climb in climbs.items()}
-    with (Path(confinement.writable) / "hidden").open("wb") as hidden:
+    _say("hello", version=1)
+    sys.stdin.readline()
+    match trial:
+        case "climb":
+            outside, counts_threads = Path(sys.argv[3]), "threads" in sys.argv[4:]
+            _climb(confinement, outside, missing, counts_threads=counts_threads)
+        case "spin":
+            while True:
+                pass
+        case "hoard":
+            hoard = b"x" * HOARD_BYTES
+            _say("done")
+            signal.pause()
+            del hoard
+        case "wait":
+            signal.pause()
+
+
+def _climb(
+    confinement: Confinement, outside: Path, missing: Mapping[Wall, str], *, counts_threads: bool
+) -> None:
+    climbs: dict[str, Callable[[], object]] = {
+        **_ordinary(confinement, outside),
+        **_raw(_NUMBERS.get(os.uname().machine, {})),
+    }
+    if confinement.own_user:
+        climbs["be the worker's user"] = _be_root
+    if counts_threads:  # the kernel, that is; otherwise the parent does
+        climbs["start threads without end"] = _start_threads
+    own = Path(confinement.writable)
+    answer = {
+        "missing": {str(wall): reason for wall, reason in missing.items()},
+        "outcomes": {name: _attempt(climb) for name, climb in climbs.items()},
+    }
+    (own / ANSWER).write_text(json.dumps(answer))
+    with (own / "hidden").open("wb") as hidden:
         hidden.write(bytes(_HIDDEN_BYTES))
         hidden.flush()
         Path(hidden.name).unlink()
-        walls = {str(wall): reason for wall, reason in missing.items()}
-        print(json.dumps({"missing": walls, "outcomes": outcomes}), flush=True)  # noqa: T201 - its whole purpose
+        _say("done")
         sys.stdin.read()
+
+
+def _say(kind: str, **values: object) -> None:
+    print(json.dumps({"type": kind, **values}), flush=True)  # noqa: T201 - to its parent
 
 
 def _attempt(climb: Callable[[], object]) -> str:
@@ -87,6 +136,8 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "slow its parent down": lambda: os.sched_setaffinity(os.getppid(), {0}),
         **({} if confinement.gpu else {"share anonymous memory": lambda: mmap.mmap(-1, 4096)}),
         "become root": lambda: os.setuid(0),
+        "keep a capability": _keep_capability,
+        "gain rights from a program's file": _gain_rights,
         "start a session of its own": os.setsid,
     }
 
@@ -129,6 +180,38 @@ def _open_many(path: Path) -> None:
 def _lock_bytes(path: Path) -> None:
     with path.open("wb") as file:
         fcntl.lockf(file, fcntl.LOCK_EX, 1)
+
+
+def _keep_capability() -> None:
+    if not _CAPABILITIES.search(Path("/proc/self/status").read_text()):
+        raise PermissionError(errno.EPERM, "it has none")
+
+
+def _gain_rights() -> None:
+    if prctl("PR_GET_NO_NEW_PRIVS", _PR_GET_NO_NEW_PRIVS):
+        raise PermissionError(errno.EPERM, "no_new_privs is set")
+
+
+def _be_root() -> None:
+    """Where it has a user of its own, the worker is root."""
+    if 0 not in {*os.getresuid(), *os.getresgid(), *os.getgroups()}:
+        raise PermissionError(errno.EPERM, "nothing of it is root's")
+
+
+def _start_threads() -> None:
+    _thread.stack_size(_THREAD_STACK_BYTES)
+    going_on = _thread.allocate_lock()
+
+    def wait() -> None:
+        with going_on:
+            pass
+
+    with going_on:
+        try:
+            for _ in range(_MORE_THREADS_THAN_ALLOWED):
+                _thread.start_new_thread(wait, ())
+        except RuntimeError as error:
+            raise BlockingIOError(errno.EAGAIN, str(error)) from error
 
 
 def _fork() -> None:

@@ -22,6 +22,7 @@ from typing import Self
 from worker.sandbox import landlock, seccomp
 from worker.sandbox.kernel import prctl, syscall
 from worker.sandbox.landlock import Right
+from worker.sandbox.nodes import own_nodes
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -52,7 +53,7 @@ _GPU_READS = (
 
 
 class Wall(StrEnum):
-    """What stands between a model and the machine."""
+    """What stands between a model and the machine; the last three are raised by its parent."""
 
     LIMITS = "limits"
     CAPABILITIES = "capabilities"
@@ -60,6 +61,9 @@ class Wall(StrEnum):
     PARENT_DEATH = "parent death"
     LANDLOCK = "landlock"
     SECCOMP = "seccomp"
+    USER = "user of its own"
+    CONTROL_GROUP = "control group"
+    WATCH = "parent's watch"
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def granted(confinement: Confinement) -> dict[Path, Right]:
     rights[Path(confinement.writable)] = landlock.OWN
     if confinement.gpu:
         rights |= dict.fromkeys(map(Path, _GPU_READS), landlock.READ)
-        rights |= dict.fromkeys(Path("/dev").glob("nvidia*"), landlock.DEVICE | Right.READ_DIR)
+        rights |= dict.fromkeys(own_nodes(), landlock.DEVICE | Right.READ_DIR)
     return rights
 
 

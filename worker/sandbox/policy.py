@@ -6,11 +6,12 @@ changing users, clocks or limits. Nor what changes a file without opening it (ch
 landlock does not look at those, so the child of an ordinary user's worker could change all that user's files.
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _FILES = """read write readv writev pread64 pwrite64 preadv pwritev lseek open openat close close_range creat
-dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate fallocate fadvise64 stat fstat
+dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate fadvise64 stat fstat
 lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
 umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2"""
 
@@ -47,7 +48,8 @@ _EVERYWHERE = (
     *EXCEPTIONS,
 )  # fmt: skip
 
-_CLONE_THREAD = 0x1_0000
+# CLONE_VM, _FS, _FILES, _SIGHAND and _THREAD: what of a thread may be seen in any other of its process.
+_THREADS_SHARE = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _O_ACCMODE, _O_TRUNC = 0x3, 0x200
 _OPENING = (0, 1, 2, 3, _O_TRUNC | 1, _O_TRUNC | 2, _O_TRUNC | 3)
@@ -80,6 +82,13 @@ class Condition:
 NEVER_CHANGES_LIMITS = "prlimit64"
 """Allowed where its third argument, the limits to set, is no address at all."""
 
+ANSWERS = {"clone3": errno.ENOSYS, "fallocate": errno.EOPNOTSUPP}
+"""Calls that are refused by another error than ``EPERM``, on which libc falls back.
+
+The arguments of ``clone3`` lie in memory, where a filter cannot look; there is ``clone``. ``fallocate`` takes
+a disk faster than anybody looks; ``posix_fallocate`` writes instead.
+"""
+
 
 def allowed(*, gpu: bool) -> Iterator[str]:
     """Names of the calls that are allowed, some of them conditionally."""
@@ -104,7 +113,7 @@ def conditions(pid: int, *, gpu: bool) -> Mapping[str, Condition]:
         _PR_SET_VMA,
     )
     always = {
-        "clone": Condition(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),
+        "clone": Condition(0, (_THREADS_SHARE,), mask=_THREADS_SHARE),
         "kill": Condition(0, (pid,)),
         "tgkill": Condition(0, (pid,)),
         "prctl": Condition(0, of_itself),

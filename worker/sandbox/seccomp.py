@@ -99,9 +99,8 @@ def assemble(architecture: Architecture, pid: int, *, gpu: bool) -> list[_Instru
             block = _conditional(condition)
             lines += [(_JUMP_EQUAL, 0, len(block), numbers[name]), *block]
     lines += [(_JUMP_EQUAL, 0, len(_READS_LIMITS), numbers[policy.NEVER_CHANGES_LIMITS]), *_READS_LIMITS]
-    if "clone3" in numbers:
-        # Its flags lie in memory, where a filter cannot look; libc falls back on clone.
-        lines += [(_JUMP_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    for name, answer in policy.ANSWERS.items():
+        lines += [(_JUMP_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, _ERRNO | answer)]
     return [*lines, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
 
 

@@ -77,14 +77,15 @@ def sandbox(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Say why this worker would not run jobs safely, or not at all, without a traceback."""
+    """Say why this worker cannot run jobs safely, or not at all, without a traceback."""
     from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
+    from worker.endings import OtherVersion  # noqa: PLC0415
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
     from worker.users import NoChildUsersError  # noqa: PLC0415
 
     try:
         yield
-    except (NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError) as refusal:
+    except (NoChildUsersError, NoDeviceError, OtherVersion, SandboxError, TracingUnavailableError) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None
 

@@ -1,5 +1,6 @@
 """One attempt at one job: inputs, child, results, settlement."""
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,6 +14,7 @@ from ladder_jobs import claims, joblogs, tracing
 from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact
 from ladder_jobs.objects import StoredObject, StoreError, attempt_key
 from ladder_jobs.states import Outcome
+from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
 from worker.endings import (
     Cause,
@@ -20,9 +22,11 @@ from worker.endings import (
     Dropped,
     Finished,
     Interrupted,
+    OtherVersion,
     ProtocolViolation,
     Refused,
 )
+from worker.fitness import Fitness
 from worker.joblog import Growth, store_log
 from worker.lease import Lease
 from worker.results import Result, collect
@@ -37,6 +41,13 @@ log = structlog.get_logger(__name__)
 # The second is also what Postgres calls the end of a transaction in which this process stood still.
 DATABASE_OUTAGE = (OperationalError, InternalError, InterfaceError, PoolTimeoutError)
 
+INTERNAL = JobError(
+    code=ErrorCode.INTERNAL,
+    message="The service failed while running the job; this is not the upload's fault.",
+    stage=None,
+)
+"""The error of a job that the service itself cannot run."""
+
 _T = TypeVar("_T")
 
 
@@ -45,14 +56,17 @@ class Attempt:
 
     Attributes:
         outcome: How the attempt ended; None until its end is certain.
+        met_outage: Whether it ended because the worker's disk or object store failed it.
     """
 
-    def __init__(self, tools: Tools, claim: Claim) -> None:
+    def __init__(self, tools: Tools, claim: Claim, fitness: Fitness) -> None:
         self._tools = tools
         self._claim = claim
+        self._fitness = fitness
         self._settings = tools.settings
         self._lease = Lease(tools.sessions, claim, self._settings)
         self.outcome: Outcome | None = None
+        self.met_outage = False
         self._log: StoredObject | None = None
         self._is_unsure = False
 
@@ -61,16 +75,21 @@ class Attempt:
 
         Raises:
             LeaseLost: The job is another worker's by now; nothing is left of this attempt.
-            OSError: The disk failed; the job is not settled.
-            ladder_jobs.objects.StoreError: The object store did; the job is not settled.
-            sqlalchemy.exc.SQLAlchemyError: The database did, and the job may or may not be settled.
+            OtherVersion: The child is of another version than this worker; the job is back in its queue.
+            sqlalchemy.exc.SQLAlchemyError: The database failed, and the job may or may not be settled.
         """
+        with self._lease as lease:
+            try:
+                self._run(lease)
+            except OtherVersion:
+                self.release("its worker is of another version than the process it started")
+                raise
+            except (OSError, StoreError) as outage:
+                self._release_after(outage)
+
+    def _run(self, lease: Lease) -> None:
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
-        with (
-            self._lease as lease,
-            borrowed(self._tools.users) as identity,
-            Workspace(root, identity) as workspace,
-        ):
+        with borrowed(self._tools.users) as identity, Workspace(root, identity) as workspace:
             lease.carry(Growth(self._claim, workspace.log))
             kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
             ending = Work(self._tools, self._claim, workspace, lease).do(kept)
@@ -86,15 +105,36 @@ class Attempt:
                 self._discard([self._log.key] if self._log else [])
                 raise
 
-    def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
-        """Give the job back to its queue, from which nobody is to take it before a pause is over."""
-        self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
+    def release(self, reason: str) -> None:
+        """Give the job back to its queue."""
+        self._write(lambda session: self._release(session, reason=reason))
         self.outcome = Outcome.RELEASED
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
         self.outcome = Outcome.FAILED
+
+    def _release_after(self, outage: OSError | StoreError) -> None:
+        """Give the job back; only where the worker itself is fit is the outage counted as the job's."""
+        self.met_outage = True
+        event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
+        log.warning(event, work_dir=str(self._settings.work_dir), exc_info=outage)
+        ailment = self._fitness.ailment()
+        if ailment is not None:
+            self.release(f"its worker met an outage: {ailment}")
+            return
+        status = self._write(
+            lambda session: claims.release_after_outage(
+                session,
+                self._claim,
+                reason=f"its worker met an outage: {type(outage).__name__}",
+                max_outages=self._settings.max_outages,
+                pause_seconds=self._settings.retry_seconds,
+                error=INTERNAL,
+            )
+        )
+        self.outcome = Outcome.FAILED if status is JobStatus.FAILED else Outcome.RELEASED
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -136,9 +176,7 @@ class Attempt:
         if status is not JobStatus.SUCCEEDED:
             self._discard(keys)
 
-    def _release(
-        self, session: Session, *, reason: str, error: JobError | None = None, pause_seconds: float = 0.0
-    ) -> JobStatus:
+    def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
         return claims.release(
             session,
             self._claim,
@@ -146,7 +184,6 @@ class Attempt:
             child_died=error is not None,
             max_child_deaths=self._settings.max_child_deaths,
             error=error,
-            pause_seconds=pause_seconds,
         )
 
     def _write(self, write: Callable[[Session], _T]) -> _T:
@@ -190,3 +227,7 @@ class Attempt:
                 self._tools.store.delete(key)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
+
+
+def _is_disk_full(outage: Exception) -> bool:
+    return isinstance(outage, OSError) and outage.errno in {errno.ENOSPC, errno.EDQUOT}

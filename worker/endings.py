@@ -68,7 +68,7 @@ class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
 
 
 class OtherVersion(Exception):  # noqa: N818 - a state of the installation, not of the code
-    """The child is of another version than its worker: somebody changed the files under it."""
+    """The child or the database is of another version than the worker: somebody installed one meanwhile."""
 
 
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word

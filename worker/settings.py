@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from ladder_jobs.settings import Settings
 
@@ -30,14 +30,18 @@ class WorkerSettings(Settings):
     term_grace_seconds: PositiveFloat = Field(
         1.0, description="How long after SIGTERM a job's processes get SIGKILL."
     )
-    retry_seconds: NonNegativeFloat = Field(
-        5.0, description="Pause after an attempt that failed for want of the database or the object store."
+    retry_seconds: PositiveFloat = Field(
+        5.0,
+        description="Pause of a worker, and of the job, after an outage of its disk or object store; twice "
+        "as long after each further one.",
     )
     checkpoint_seconds: PositiveFloat = Field(
         30.0, description="How often a training leaves a checkpoint for another attempt to go on from."
     )
-    max_attempts: Annotated[int, Field(ge=1)] = Field(
-        25, description="Attempts after which an outage of a worker's disk or object store fails the job."
+    max_outages: Annotated[int, Field(ge=1)] = Field(
+        25,
+        description="Outages that a job meets, and its worker without it does not, before it fails instead "
+        "of being tried again.",
     )
     settle_seconds: PositiveFloat = Field(
         600.0, description="How long a worker tries to record a job's end while Postgres does not answer."

@@ -18,6 +18,7 @@ from ladder_jobs.claims import (
     heartbeat,
     record_progress,
     release,
+    release_after_outage,
     settle_cancelled,
     settle_failed,
     settle_succeeded,
@@ -299,17 +300,39 @@ def test_a_released_job_starts_afresh(jobs, alice):
     assert jobs.row(job_id).started_at == row.started_at
 
 
-@pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True), (-60.0, True)])
+OUTAGE = {"reason": "outage", "max_outages": 3, "error": ERROR}
+
+
+@pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True)])
 def test_a_job_that_met_an_outage_waits_while_others_go_on(jobs, alice, pause_seconds, is_claimable):
     first = jobs.queue(alice, priority=1)
     other = jobs.queue(alice)
-    claim = jobs.claimed()
-    options = {"reason": "outage", "child_died": False, "max_child_deaths": 1, "pause_seconds": pause_seconds}
-    jobs.do(release, claim, **options)
+    jobs.do(release_after_outage, jobs.claimed(), pause_seconds=pause_seconds, **OUTAGE)
     claimed = [claim.job_id for claim in (jobs.claim(), jobs.claim()) if claim]
     assert claimed == ([first, other] if is_claimable else [other])
     waiting = jobs.do(sweep, max_worker_losses=10).waiting
     assert waiting == {}
+
+
+def test_outages_have_a_count_of_their_own_and_longer_pauses_each_time(jobs, alice, sessions):
+    """Attempts that ended otherwise are none of them."""
+    job_id = jobs.queue(alice)
+    for end in ("release", "died", "release"):
+        died = end == "died"
+        jobs.do(release, jobs.claimed(), reason=end, child_died=died, max_child_deaths=3)
+    pauses = []
+    for _ in range(2):
+        assert jobs.do(release_after_outage, jobs.claimed(), pause_seconds=60.0, **OUTAGE) is JobStatus.QUEUED
+        with sessions.begin() as session:
+            row = session.get_one(Job, job_id)
+            ended = session.get_one(Attempt, (job_id, row.attempt)).ended_at
+            pauses.append((row.not_before - ended).total_seconds())
+            row.not_before = ended
+    assert pauses == [60.0, 120.0]
+    last = jobs.claimed()
+    assert jobs.do(release_after_outage, last, pause_seconds=60.0, **OUTAGE) is JobStatus.FAILED
+    row = jobs.row(job_id)
+    assert (row.attempt, row.outages, row.error_code) == (6, 3, ERROR.code)
 
 
 def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):

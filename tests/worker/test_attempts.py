@@ -18,6 +18,7 @@ from ladder_jobs.tables import Attempt as AttemptRow
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
+from worker.endings import OtherVersion
 from worker.environment import KEPT_VARIABLES
 from worker.settings import WorkerSettings
 from worker.users import ChildUsers
@@ -120,13 +121,13 @@ def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
 def test_a_child_of_another_version_costs_the_job_nothing(bench):
     """Somebody installed another version under a running worker: the job waits for one that is of a piece."""
     job_id = bench.submit()
-    with bench.running("speak_a_later_version", retry_seconds=0.05):
-        bench.wait_until(lambda: len(bench.attempts(job_id)) > 1)
-        bench.shutdown.set()
+    with pytest.raises(OtherVersion):
+        bench.runner("speak_a_later_version").run_queued_jobs(bench.queue)
     job = bench.job(job_id)
-    assert (job.status, job.child_deaths, job.error_code) == (JobStatus.QUEUED, 0, None)
-    assert {attempt.outcome for attempt in bench.attempts(job_id)} == {Outcome.RELEASED}
-    assert bench.attempts(job_id)[0].error == "its worker met an outage: OtherVersion"
+    assert (job.status, job.child_deaths, job.outages, job.error_code) == (JobStatus.QUEUED, 0, 0, None)
+    (attempt,) = bench.attempts(job_id)
+    assert attempt.outcome is Outcome.RELEASED
+    assert attempt.error == "its worker is of another version than the process it started"
 
 
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
@@ -316,12 +317,19 @@ def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
     assert seen["fds"] == [0, 1, 2]
 
 
-def test_an_unreachable_object_store_is_tried_again_and_not_for_ever(bench):
+def test_an_outage_that_only_the_job_meets_is_tried_again_and_not_for_ever(bench):
+    """The worker finds the store at work whenever it looks for itself."""
     job_id = bench.submit()
     bench.store = ObjectStore(bench.settings.model_copy(update={"s3_endpoint": "127.0.0.1:1"}))
-    bench.runner("succeed", max_attempts=2).run_queued_jobs(bench.queue)
+    runner = bench.runner("succeed", max_outages=2)
+
+    def has_ended():
+        runner.run_queued_jobs(bench.queue)  # nothing while the job's pause lasts
+        return bench.job(job_id).status.is_final
+
+    bench.wait_until(has_ended)
     job = bench.job(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert (job.status, job.outages, job.error_code) == (JobStatus.FAILED, 2, ErrorCode.INTERNAL)
     assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.FAILED]
 
 

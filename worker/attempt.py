@@ -3,6 +3,7 @@
 import errno
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -16,6 +17,7 @@ from ladder_jobs.objects import StoredObject, StoreError, attempt_key
 from ladder_jobs.states import Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
+from worker.breakable import Grace, breakable
 from worker.endings import (
     Cause,
     Died,
@@ -31,7 +33,7 @@ from worker.joblog import Growth, store_log
 from worker.lease import Lease
 from worker.results import Result, collect
 from worker.tools import Tools
-from worker.transfer import store_file
+from worker.transfer import Check, store_file
 from worker.users import borrowed
 from worker.work import Work
 from worker.workspace import Workspace
@@ -47,6 +49,8 @@ INTERNAL = JobError(
     stage=None,
 )
 """The error of a job that the service itself cannot run."""
+
+_DISCARD_SECONDS = 2.0
 
 _T = TypeVar("_T")
 
@@ -93,7 +97,7 @@ class Attempt:
             lease.carry(Growth(self._claim, workspace.log))
             kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
             ending = Work(self._tools, self._claim, workspace, lease).do(kept)
-            self._log = store_log(self._tools.store, self._claim, workspace.log, lease)
+            self._log = store_log(self._tools.store, self._claim, workspace.log, lease, self._tools.shutdown)
             try:
                 match ending:
                     case Finished():
@@ -158,23 +162,31 @@ class Attempt:
         except ProtocolViolation as violation:
             self.fail(violation.as_job_error())
             return
-        # All of them from the start: a put that fails may have stored its object all the same.
-        keys = [self._key(result) for result in results]
         try:
-            # A worker that is told to stop still publishes: the work is done, and takes longer to do again.
-            artifacts = [self._store(result, lease) for result in results]
-            status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
+            self._store_and_settle(results, lease)
+        finally:
+            # After the settlement, which waits for no store.
+            if self.outcome is not Outcome.SUCCEEDED:
+                # All of them: a put that fails may have stored its object all the same.
+                self._discard([self._key(result) for result in results])
+
+    def _store_and_settle(self, results: Sequence[Result], lease: Lease) -> None:
+        grace = Grace(self._settings.store_grace_seconds)
+
+        def check() -> None:
+            # A worker that is told to stop still publishes, if it can: to do the work again takes longer.
+            lease.check()
+            if grace.is_over(hurry=self._tools.shutdown.is_set()):
+                raise Interrupted(Cause.SHUTDOWN)
+
+        try:
+            artifacts = [self._store(result, check) for result in results]
         except Interrupted as interruption:
-            self._discard(keys)
             self._settle(Dropped(interruption.cause))
             return
-        except BaseException:
-            self._discard(keys)
-            raise
+        status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
         log.info("attempt_ended", ending="finished", status=str(status))
         self.outcome = Outcome.SUCCEEDED if status is JobStatus.SUCCEEDED else Outcome.CANCELLED
-        if status is not JobStatus.SUCCEEDED:
-            self._discard(keys)
 
     def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
         return claims.release(
@@ -207,9 +219,10 @@ class Attempt:
     def _key(self, result: Result) -> str:
         return attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
 
-    def _store(self, result: Result, lease: Lease) -> StoredArtifact:
+    def _store(self, result: Result, check: Check) -> StoredArtifact:
         key = self._key(result)
-        stored = store_file(self._tools.store, key, result.path, result.media_type, lease.check)
+        transfer = partial(store_file, self._tools.store, key, result.path, result.media_type)
+        stored = breakable(transfer, check)
         return StoredArtifact(
             name=result.name,
             key=key,
@@ -219,12 +232,25 @@ class Attempt:
         )
 
     def _discard(self, keys: Sequence[str]) -> None:
-        """Delete what was stored for nothing, unless it may have been published after all."""
+        """Delete what was stored for nothing, unless it may have been published after all.
+
+        What a silent store does not delete within seconds is left to housekeeping.
+        """
         if self._is_unsure:
             return
-        try:
+        grace = Grace(_DISCARD_SECONDS)
+
+        def delete(go_on: Check) -> None:
             for key in keys:
+                go_on()
                 self._tools.store.delete(key)
+
+        def check() -> None:
+            if grace.is_over():
+                raise StoreError("it took too long")
+
+        try:
+            breakable(delete, check, linger_seconds=0.0)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
 

@@ -27,6 +27,11 @@ class WorkerSettings(Settings):
         description="How long a running job may take to leave a checkpoint and stop when its worker is told "
         "to, before its process gets SIGTERM.",
     )
+    store_grace_seconds: PositiveFloat = Field(
+        10.0,
+        description="How long a worker that is told to stop waits for the object store to take a job's last "
+        "checkpoint, or its results.",
+    )
     term_grace_seconds: PositiveFloat = Field(
         1.0, description="How long after SIGTERM a job's processes get SIGKILL."
     )

@@ -89,7 +89,9 @@ class Attempt:
                 self.release("its worker is of another version than the process it started")
                 raise
             except (OSError, StoreError) as outage:
-                self._release_after(outage)
+                event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
+                log.warning(event, work_dir=str(self._settings.work_dir), exc_info=True)
+                self._release_after(f"its worker met an outage: {type(outage).__name__}")
 
     def _run(self, lease: Lease) -> None:
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
@@ -119,11 +121,9 @@ class Attempt:
         self._write(lambda session: claims.settle_failed(session, self._claim, error))
         self.outcome = Outcome.FAILED
 
-    def _release_after(self, outage: OSError | StoreError) -> None:
+    def _release_after(self, outage: str) -> None:
         """Give the job back; only where the worker itself is fit is the outage counted as the job's."""
         self.met_outage = True
-        event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
-        log.warning(event, work_dir=str(self._settings.work_dir), exc_info=outage)
         ailment = self._fitness.ailment()
         if ailment is not None:
             self.release(f"its worker met an outage: {ailment}")
@@ -132,7 +132,7 @@ class Attempt:
             lambda session: claims.release_after_outage(
                 session,
                 self._claim,
-                reason=f"its worker met an outage: {type(outage).__name__}",
+                reason=outage,
                 max_outages=self._settings.max_outages,
                 pause_seconds=self._settings.retry_seconds,
                 error=INTERNAL,
@@ -153,6 +153,8 @@ class Attempt:
                 self.outcome = Outcome.CANCELLED
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
+            case Dropped(cause=Cause.BROKEN):
+                self._release_after("its worker could not renew its lease any more")
             case Dropped(cause=Cause.LOST):
                 raise LeaseLost(str(self._claim.job_id))
 

@@ -24,6 +24,8 @@ class Cause(StrEnum):
     """The job's owner changed their mind."""
     SHUTDOWN = "shutdown"
     """This worker is being stopped."""
+    BROKEN = "broken"
+    """This worker can no longer renew its lease."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ STAGE_SECONDS = Histogram(
 )
 CHILD_EXITS = Counter(
     "ladder_child_exits",
-    "Children that are gone, by cause: ok, cancel, shutdown, lost, or the job's error code; and the signal "
-    "that ended them, if one did.",
+    "Children that are gone, by cause: ok, cancel, shutdown, lost, broken, or the job's error code; and the "
+    "signal that ended them, if one did.",
     ["cause", "signal"],
 )
 CHILD_MEMORY = Gauge("ladder_child_resident_bytes", "Memory of the running child; 0 without one.")

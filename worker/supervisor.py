@@ -44,6 +44,9 @@ _TICK_SECONDS = 0.1
 _MESSAGE_ALLOWANCE = 1_000
 _MESSAGES_PER_SECOND = 100
 
+# The job is somebody else's, or will be before a child could comply.
+_NOT_OURS = frozenset({Cause.LOST, Cause.BROKEN})
+
 # Only who stands outside the child can know these.
 _NOT_THE_CHILDS = frozenset(
     {
@@ -116,8 +119,8 @@ class Supervisor:
             for message in self._child.receive(_TICK_SECONDS):
                 self._hear(message)
             self._heed_orders()
-            if self._cause is Cause.LOST:
-                return Dropped(Cause.LOST)
+            if self._cause in _NOT_OURS:
+                return Dropped(self._cause)
             if exceeded := self._limits.exceeded():
                 code, reason = exceeded
                 return Refused(JobError(code=code, message=reason, stage=self._stage))
@@ -165,6 +168,8 @@ class Supervisor:
     def _heed_orders(self) -> None:
         if self._lease.answer is Answer.LOST:
             self._cause = Cause.LOST
+        elif self._lease.is_broken:
+            self._cause = Cause.BROKEN
         elif self._lease.answer is Answer.CANCEL:
             self._ask_to_stop(Cause.CANCEL)
         elif self._shutdown.is_set():

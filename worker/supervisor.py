@@ -200,9 +200,11 @@ class Supervisor:
         match self._last:
             case Done():
                 return Finished()
+            case Failed(code=ErrorCode.INTERNAL, message=message, stage=stage):
+                # A full disk, a card that failed: it was not the upload, and another attempt may fare better.
+                return Died(self._as_error(ErrorCode.INTERNAL, message, stage, last_lines=1))
             case Failed(code=code, message=message, stage=stage):
-                message = printable(message, MAX_MESSAGE_LENGTH)
-                return Refused(JobError(code=code, message=message, stage=stage))
+                return Refused(self._as_error(code, message, stage))
         if self._cause is not None:
             return Dropped(self._cause)
         cgroup = self._child.cgroup
@@ -216,9 +218,17 @@ class Supervisor:
             message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
         how = f"was killed by {_signal_name(-returncode)}" if returncode < 0 else f"exited with {returncode}"
-        words = last_words(self._child.log_tail)
-        message = f"The process that held the model {how}." + (f" Its last words: {words}" if words else "")
-        return JobError(code=ErrorCode.CHILD_CRASHED, message=message, stage=self._stage)
+        message = f"The process that held the model {how}."
+        return self._as_error(ErrorCode.CHILD_CRASHED, message, self._stage, last_lines=5)
+
+    def _as_error(
+        self, code: ErrorCode, message: str, stage: Stage | None, *, last_lines: int = 0
+    ) -> JobError:
+        """The job's error, with as many lines of the child's log as are wanted."""
+        words = last_words(self._child.log_tail, lines=last_lines) if last_lines else ""
+        if words:
+            message += f" Its last words: {words}"
+        return JobError(code=code, message=printable(message, MAX_MESSAGE_LENGTH), stage=stage)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started

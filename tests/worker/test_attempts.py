@@ -144,6 +144,25 @@ def test_a_job_whose_child_keeps_dying_fails_with_its_last_words(bench):
     assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED] * 3
 
 
+def test_a_fault_that_is_not_the_users_is_tried_as_often_as_a_death(bench):
+    job = bench.run("meet_a_fault", max_child_deaths=3)
+    assert (job.status, job.error_code, job.error_stage) == (
+        JobStatus.FAILED,
+        ErrorCode.INTERNAL,
+        Stage.RETRAIN,
+    )
+    assert job.error_message == (
+        "Our fault. Its last words: OSError: [Errno 28] No space left on device: 'cache'"
+    )
+    assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED] * 3
+
+
+def test_a_fault_that_does_not_come_again_costs_an_attempt(bench):
+    job = bench.run("meet_a_fault_at_first")
+    assert job.status is JobStatus.SUCCEEDED
+    assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED, Outcome.SUCCEEDED]
+
+
 def test_a_child_that_leaves_without_a_word_has_died(bench):
     job = bench.run("exit_quietly", max_child_deaths=1)
     assert job.error_message == "The process that held the model exited with 0."

@@ -113,13 +113,11 @@ class Attempt:
 
     def release(self, reason: str) -> None:
         """Give the job back to its queue."""
-        self._write(lambda session: self._release(session, reason=reason))
-        self.outcome = Outcome.RELEASED
+        self._end(lambda session: self._release(session, reason=reason))
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
-        self._write(lambda session: claims.settle_failed(session, self._claim, error))
-        self.outcome = Outcome.FAILED
+        self._end(lambda session: claims.settle_failed(session, self._claim, error))
 
     def _release_after(self, outage: str) -> None:
         """Give the job back; only where the worker itself is fit is the outage counted as the job's."""
@@ -128,7 +126,7 @@ class Attempt:
         if ailment is not None:
             self.release(f"its worker met an outage: {ailment}")
             return
-        status = self._write(
+        self._end(
             lambda session: claims.release_after_outage(
                 session,
                 self._claim,
@@ -138,7 +136,6 @@ class Attempt:
                 error=INTERNAL,
             )
         )
-        self.outcome = Outcome.FAILED if status is JobStatus.FAILED else Outcome.RELEASED
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -146,11 +143,9 @@ class Attempt:
             case Refused(error=error):
                 self.fail(error)
             case Died(error=error):
-                self._write(lambda session: self._release(session, reason=error.message, error=error))
-                self.outcome = Outcome.CHILD_DIED
+                self._end(lambda session: self._release(session, reason=error.message, error=error))
             case Dropped(cause=Cause.CANCEL):
-                self._write(lambda session: claims.settle_cancelled(session, self._claim))
-                self.outcome = Outcome.CANCELLED
+                self._end(lambda session: claims.settle_cancelled(session, self._claim))
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
             case Dropped(cause=Cause.BROKEN):
@@ -186,9 +181,8 @@ class Attempt:
         except Interrupted as interruption:
             self._settle(Dropped(interruption.cause))
             return
-        status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
-        log.info("attempt_ended", ending="finished", status=str(status))
-        self.outcome = Outcome.SUCCEEDED if status is JobStatus.SUCCEEDED else Outcome.CANCELLED
+        self._end(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
+        log.info("attempt_ended", ending="finished", outcome=str(self.outcome))
 
     def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
         return claims.release(
@@ -199,6 +193,15 @@ class Attempt:
             max_child_deaths=self._settings.max_child_deaths,
             error=error,
         )
+
+    def _end(self, settle: Callable[[Session], object]) -> None:
+        """Settle the job; what became of the attempt is what its row says."""
+
+        def settle_and_look(session: Session) -> Outcome | None:
+            settle(session)
+            return claims.outcome_of(session, self._claim)
+
+        self.outcome = self._write(settle_and_look)
 
     def _write(self, write: Callable[[Session], _T]) -> _T:
         """Commit one fenced write; while Postgres is away, try again."""

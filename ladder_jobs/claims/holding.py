@@ -12,7 +12,7 @@ from ladder_jobs.claims.fence import hold
 from ladder_jobs.claims.taking import Claim
 from ladder_jobs.moves import move, record
 from ladder_jobs.states import EventKind, Outcome
-from ladder_jobs.tables import Artifact, Job
+from ladder_jobs.tables import Artifact, Attempt, Job
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
 
@@ -181,6 +181,11 @@ def release_after_outage(
     return _settle(session, job, JobStatus.FAILED, Outcome.FAILED, error=error)
 
 
+def outcome_of(session: Session, claim: Claim) -> Outcome | None:
+    """How the attempt ended, as its row says; None while it has not."""
+    return session.get_one(Attempt, (claim.job_id, claim.attempt)).outcome
+
+
 def _settle(
     session: Session,
     job: Job,
@@ -190,8 +195,8 @@ def _settle(
     error: JobError | None = None,
     reason: str | None = None,
 ) -> JobStatus:
-    """End the attempt; a job being cancelled is cancelled, however its attempt ended."""
+    """End the attempt; where the job is being cancelled, both are cancelled, however the attempt ended."""
     if job.status is JobStatus.CANCELLING:
-        target, error = JobStatus.CANCELLED, None
+        target, outcome, error = JobStatus.CANCELLED, Outcome.CANCELLED, None
     move(session, job, target, outcome=outcome, error=error, reason=reason)
     return target

@@ -16,6 +16,7 @@ from ladder_jobs.claims import (
     LeaseLost,
     StoredArtifact,
     heartbeat,
+    outcome_of,
     record_progress,
     release,
     release_after_outage,
@@ -33,6 +34,7 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
 
 ERROR = JobError(code=ErrorCode.MODEL_UNREADABLE, message="No model.", stage=Stage.VALIDATE)
+OUTAGE = {"reason": "outage", "max_outages": 3, "error": ERROR}
 MODEL = StoredArtifact(ArtifactName.MODEL, "jobs/x/model.pt", 3, "0" * 64, "application/octet-stream")
 
 
@@ -193,6 +195,7 @@ WRITES = {
     "failed": lambda s, c: settle_failed(s, c, ERROR),
     "cancelled": settle_cancelled,
     "release": lambda s, c: release(s, c, reason="stop", child_died=True, max_child_deaths=1),
+    "outage": lambda s, c: release_after_outage(s, c, pause_seconds=1.0, **OUTAGE),
 }
 
 
@@ -267,7 +270,7 @@ def test_failure_keeps_the_reason(jobs, alice):
     assert row.finished_at is not None
 
 
-@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "release"])
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "release", "outage"])
 def test_an_accepted_cancel_is_kept_however_the_attempt_ends(jobs, alice, sessions, end):
     job_id = jobs.queue(alice)
     claim = jobs.claimed()
@@ -276,6 +279,7 @@ def test_an_accepted_cancel_is_kept_however_the_attempt_ends(jobs, alice, sessio
     row = jobs.row(job_id)
     assert (row.status, row.error_code) == (JobStatus.CANCELLED, None)
     with sessions() as session:
+        assert outcome_of(session, claim) is Outcome.CANCELLED
         assert session.scalars(select(Artifact)).all() == []
 
 
@@ -298,9 +302,6 @@ def test_a_released_job_starts_afresh(jobs, alice):
     assert second.attempt == 2
     assert second.token != claim.token
     assert jobs.row(job_id).started_at == row.started_at
-
-
-OUTAGE = {"reason": "outage", "max_outages": 3, "error": ERROR}
 
 
 @pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True)])

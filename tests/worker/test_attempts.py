@@ -9,6 +9,7 @@ import zipfile
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import func, text, update
 
 from ladder_jobs.claims import sweep
@@ -248,6 +249,30 @@ def test_results_of_a_lost_lease_are_deleted(bench):
         bench.reassign(job_id)
     assert bench.job(job_id).status is JobStatus.RUNNING
     assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
+
+
+@pytest.mark.parametrize(
+    ("child", "order"),
+    [
+        ("succeed_when_allowed", signal.SIGUSR1),
+        ("tell_then_fail", signal.SIGUSR1),
+        ("succeed_when_allowed", signal.SIGKILL),
+    ],
+    ids=["succeeds", "fails", "dies"],
+)
+def test_an_attempt_that_ends_as_its_job_is_cancelled_is_cancelled(bench, child, order):
+    """No heartbeat tells the worker, only the settlement; row and metric then say the same."""
+    counted = ("ladder_attempts_total", {"outcome": "cancelled"})
+    before = REGISTRY.get_sample_value(*counted) or 0
+    job_id = bench.submit(model=b"wait")
+    with bench.running(child, heartbeat_seconds=60.0):
+        bench.wait_for_stage(job_id)
+        bench.cancel(job_id)
+        os.kill(bench.child_pid(job_id), order)
+    assert bench.job(job_id).status is JobStatus.CANCELLED
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.CANCELLED]
+    assert REGISTRY.get_sample_value(*counted) == before + 1
+    assert bench.job(job_id).artifacts == []
 
 
 def test_a_job_may_not_run_for_ever(bench):

@@ -1,12 +1,14 @@
 """Connections to Postgres, and the migrations that bring its tables up to date."""
 
 import select as polling
+from functools import cache
 from importlib.resources import as_file, files
 from typing import cast
 
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -97,6 +99,25 @@ def ping(session: Session) -> None:
         sqlalchemy.exc.SQLAlchemyError: It does not.
     """
     session.execute(select(1))
+
+
+def is_behind(session: Session) -> bool:
+    """Whether the tables still have an earlier version's form; a later one's serves this version, too.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: Postgres does not answer.
+    """
+    if session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return True
+    return session.scalar(text("SELECT version_num FROM alembic_version")) in _earlier_revisions()
+
+
+@cache
+def _earlier_revisions() -> frozenset[str]:
+    with as_file(files("migrations")) as scripts:
+        directory = ScriptDirectory(str(scripts))
+        known = {script.revision for script in directory.walk_revisions()}
+        return frozenset(known - set(directory.get_heads()))
 
 
 def migrate(database_url: str) -> None:

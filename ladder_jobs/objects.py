@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from uuid import UUID, uuid4
@@ -27,6 +27,7 @@ PART_BYTES = 8 << 20
 MAX_PARTS = 10_000  # S3's limit on the parts of one object
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchBucket", "NoSuchUpload"})
+_SKEWED = "RequestTimeTooSkewed"
 _BUCKET_IS_OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
@@ -38,6 +39,10 @@ class StoreError(Exception):
 
 class ObjectMissingError(StoreError):
     """There is no such object."""
+
+
+class ClockSkewedError(StoreError):
+    """This machine's clock is too far from the store's for anything that it signs to be accepted."""
 
 
 class Reader(Protocol):
@@ -287,6 +292,10 @@ def _chunks(key: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         response.release_conn()
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @contextmanager
 def _translated(key: str) -> Iterator[None]:
     """Turn what the SDK raises into this module's errors."""
@@ -295,6 +304,10 @@ def _translated(key: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in _MISSING:
             raise ObjectMissingError(f"there is no object {key!r}") from error
+        if error.code == _SKEWED:
+            raise ClockSkewedError(
+                f"this machine's clock is {_now()}, too far from the object store's: set it right"
+            ) from error
         raise StoreError(f"the object store refused {key!r}: {error.code}") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         raise StoreError(f"the object store cannot be reached for {key!r}: {type(error).__name__}") from error

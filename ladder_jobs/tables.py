@@ -215,6 +215,9 @@ class Job(Base):
     lease_expires_at: Mapped[datetime | None]
     child_deaths: Mapped[int] = mapped_column(default=0)
     worker_losses: Mapped[int] = mapped_column(default=0)
+    outages: Mapped[int] = mapped_column(
+        server_default=text("0"), doc="Attempts that an outage ended which only this job met."
+    )
 
     request_id: Mapped[str | None] = mapped_column(doc="Of the request that made the job, for the logs.")
     traceparent: Mapped[str | None] = mapped_column(

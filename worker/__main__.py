@@ -85,8 +85,9 @@ def sandbox(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Say why this worker would not run jobs safely, or not at all, without a traceback."""
+    """Say why this worker cannot run jobs safely, or not at all, without a traceback."""
     from worker.devices import NoDeviceError  # noqa: PLC0415 - each command loads only what it needs
+    from worker.endings import OtherVersion  # noqa: PLC0415
     from worker.sandbox.proof import SandboxError  # noqa: PLC0415
     from worker.users import NoChildUsersError  # noqa: PLC0415
     from worker.workdir import WorkDirError  # noqa: PLC0415
@@ -94,7 +95,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (
-        NoChildUsersError, NoDeviceError, SandboxError, TracingUnavailableError, WorkDirError,
+        NoChildUsersError, NoDeviceError, OtherVersion, SandboxError, TracingUnavailableError, WorkDirError,
     ) as refusal:  # fmt: skip
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from None

@@ -1,7 +1,9 @@
 """One attempt at one job: inputs, child, results, settlement."""
 
+import errno
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -13,21 +15,25 @@ from ladder_jobs import claims, joblogs, tracing
 from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact
 from ladder_jobs.objects import StoredObject, StoreError, attempt_key
 from ladder_jobs.states import Outcome
+from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
+from worker.breakable import Grace, breakable
 from worker.endings import (
     Cause,
     Died,
     Dropped,
     Finished,
     Interrupted,
+    OtherVersion,
     ProtocolViolation,
     Refused,
 )
+from worker.fitness import Fitness
 from worker.joblog import Growth, store_log
 from worker.lease import Lease
 from worker.results import Result, collect
 from worker.tools import Tools
-from worker.transfer import store_file
+from worker.transfer import Check, store_file
 from worker.users import borrowed
 from worker.work import Work
 from worker.workspace import Workspace
@@ -37,6 +43,15 @@ log = structlog.get_logger(__name__)
 # The second is also what Postgres calls the end of a transaction in which this process stood still.
 DATABASE_OUTAGE = (OperationalError, InternalError, InterfaceError, PoolTimeoutError)
 
+INTERNAL = JobError(
+    code=ErrorCode.INTERNAL,
+    message="The service failed while running the job; this is not the upload's fault.",
+    stage=None,
+)
+"""The error of a job that the service itself cannot run."""
+
+_DISCARD_SECONDS = 2.0
+
 _T = TypeVar("_T")
 
 
@@ -45,14 +60,17 @@ class Attempt:
 
     Attributes:
         outcome: How the attempt ended; None until its end is certain.
+        met_outage: Whether it ended because the worker's disk or object store failed it.
     """
 
-    def __init__(self, tools: Tools, claim: Claim) -> None:
+    def __init__(self, tools: Tools, claim: Claim, fitness: Fitness) -> None:
         self._tools = tools
         self._claim = claim
+        self._fitness = fitness
         self._settings = tools.settings
         self._lease = Lease(tools.sessions, claim, self._settings)
         self.outcome: Outcome | None = None
+        self.met_outage = False
         self._log: StoredObject | None = None
         self._is_unsure = False
 
@@ -61,20 +79,27 @@ class Attempt:
 
         Raises:
             LeaseLost: The job is another worker's by now; nothing is left of this attempt.
-            OSError: The disk failed; the job is not settled.
-            ladder_jobs.objects.StoreError: The object store did; the job is not settled.
-            sqlalchemy.exc.SQLAlchemyError: The database did, and the job may or may not be settled.
+            OtherVersion: The child is of another version than this worker; the job is back in its queue.
+            sqlalchemy.exc.SQLAlchemyError: The database failed, and the job may or may not be settled.
         """
+        with self._lease as lease:
+            try:
+                self._run(lease)
+            except OtherVersion:
+                self.release("its worker is of another version than the process it started")
+                raise
+            except (OSError, StoreError) as outage:
+                event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
+                log.warning(event, work_dir=str(self._settings.work_dir), exc_info=True)
+                self._release_after(f"its worker met an outage: {type(outage).__name__}")
+
+    def _run(self, lease: Lease) -> None:
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
-        with (
-            self._lease as lease,
-            borrowed(self._tools.users) as identity,
-            Workspace(root, identity) as workspace,
-        ):
+        with borrowed(self._tools.users) as identity, Workspace(root, identity) as workspace:
             lease.carry(Growth(self._claim, workspace.log))
             kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
             ending = Work(self._tools, self._claim, workspace, lease).do(kept)
-            self._log = store_log(self._tools.store, self._claim, workspace.log, lease)
+            self._log = store_log(self._tools.store, self._claim, workspace.log, lease, self._tools.shutdown)
             try:
                 match ending:
                     case Finished():
@@ -86,15 +111,31 @@ class Attempt:
                 self._discard([self._log.key] if self._log else [])
                 raise
 
-    def release(self, reason: str, *, pause_seconds: float = 0.0) -> None:
-        """Give the job back to its queue, from which nobody is to take it before a pause is over."""
-        self._write(lambda session: self._release(session, reason=reason, pause_seconds=pause_seconds))
-        self.outcome = Outcome.RELEASED
+    def release(self, reason: str) -> None:
+        """Give the job back to its queue."""
+        self._end(lambda session: self._release(session, reason=reason))
 
     def fail(self, error: JobError) -> None:
         """End the job with an error."""
-        self._write(lambda session: claims.settle_failed(session, self._claim, error))
-        self.outcome = Outcome.FAILED
+        self._end(lambda session: claims.settle_failed(session, self._claim, error))
+
+    def _release_after(self, outage: str) -> None:
+        """Give the job back; only where the worker itself is fit is the outage counted as the job's."""
+        self.met_outage = True
+        ailment = self._fitness.ailment()
+        if ailment is not None:
+            self.release(f"its worker met an outage: {ailment}")
+            return
+        self._end(
+            lambda session: claims.release_after_outage(
+                session,
+                self._claim,
+                reason=outage,
+                max_outages=self._settings.max_outages,
+                pause_seconds=self._settings.retry_seconds,
+                error=INTERNAL,
+            )
+        )
 
     def _settle(self, ending: Refused | Died | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
@@ -102,13 +143,13 @@ class Attempt:
             case Refused(error=error):
                 self.fail(error)
             case Died(error=error):
-                self._write(lambda session: self._release(session, reason=error.message, error=error))
-                self.outcome = Outcome.CHILD_DIED
+                self._end(lambda session: self._release(session, reason=error.message, error=error))
             case Dropped(cause=Cause.CANCEL):
-                self._write(lambda session: claims.settle_cancelled(session, self._claim))
-                self.outcome = Outcome.CANCELLED
+                self._end(lambda session: claims.settle_cancelled(session, self._claim))
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
+            case Dropped(cause=Cause.BROKEN):
+                self._release_after("its worker could not renew its lease any more")
             case Dropped(cause=Cause.LOST):
                 raise LeaseLost(str(self._claim.job_id))
 
@@ -118,27 +159,32 @@ class Attempt:
         except ProtocolViolation as violation:
             self.fail(violation.as_job_error())
             return
-        # All of them from the start: a put that fails may have stored its object all the same.
-        keys = [self._key(result) for result in results]
         try:
-            # A worker that is told to stop still publishes: the work is done, and takes longer to do again.
-            artifacts = [self._store(result, lease) for result in results]
-            status = self._write(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
+            self._store_and_settle(results, lease)
+        finally:
+            # After the settlement, which waits for no store.
+            if self.outcome is not Outcome.SUCCEEDED:
+                # All of them: a put that fails may have stored its object all the same.
+                self._discard([self._key(result) for result in results])
+
+    def _store_and_settle(self, results: Sequence[Result], lease: Lease) -> None:
+        grace = Grace(self._settings.store_grace_seconds)
+
+        def check() -> None:
+            # A worker that is told to stop still publishes, if it can: to do the work again takes longer.
+            lease.check()
+            if grace.is_over(hurry=self._tools.shutdown.is_set()):
+                raise Interrupted(Cause.SHUTDOWN)
+
+        try:
+            artifacts = [self._store(result, check) for result in results]
         except Interrupted as interruption:
-            self._discard(keys)
             self._settle(Dropped(interruption.cause))
             return
-        except BaseException:
-            self._discard(keys)
-            raise
-        log.info("attempt_ended", ending="finished", status=str(status))
-        self.outcome = Outcome.SUCCEEDED if status is JobStatus.SUCCEEDED else Outcome.CANCELLED
-        if status is not JobStatus.SUCCEEDED:
-            self._discard(keys)
+        self._end(lambda session: claims.settle_succeeded(session, self._claim, artifacts))
+        log.info("attempt_ended", ending="finished", outcome=str(self.outcome))
 
-    def _release(
-        self, session: Session, *, reason: str, error: JobError | None = None, pause_seconds: float = 0.0
-    ) -> JobStatus:
+    def _release(self, session: Session, *, reason: str, error: JobError | None = None) -> JobStatus:
         return claims.release(
             session,
             self._claim,
@@ -146,8 +192,16 @@ class Attempt:
             child_died=error is not None,
             max_child_deaths=self._settings.max_child_deaths,
             error=error,
-            pause_seconds=pause_seconds,
         )
+
+    def _end(self, settle: Callable[[Session], object]) -> None:
+        """Settle the job; what became of the attempt is what its row says."""
+
+        def settle_and_look(session: Session) -> Outcome | None:
+            settle(session)
+            return claims.outcome_of(session, self._claim)
+
+        self.outcome = self._write(settle_and_look)
 
     def _write(self, write: Callable[[Session], _T]) -> _T:
         """Commit one fenced write; while Postgres is away, try again."""
@@ -170,9 +224,10 @@ class Attempt:
     def _key(self, result: Result) -> str:
         return attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
 
-    def _store(self, result: Result, lease: Lease) -> StoredArtifact:
+    def _store(self, result: Result, check: Check) -> StoredArtifact:
         key = self._key(result)
-        stored = store_file(self._tools.store, key, result.path, result.media_type, lease.check)
+        transfer = partial(store_file, self._tools.store, key, result.path, result.media_type)
+        stored = breakable(transfer, check)
         return StoredArtifact(
             name=result.name,
             key=key,
@@ -182,11 +237,28 @@ class Attempt:
         )
 
     def _discard(self, keys: Sequence[str]) -> None:
-        """Delete what was stored for nothing, unless it may have been published after all."""
+        """Delete what was stored for nothing, unless it may have been published after all.
+
+        What a silent store does not delete within seconds is left to housekeeping.
+        """
         if self._is_unsure:
             return
-        try:
+        grace = Grace(_DISCARD_SECONDS)
+
+        def delete(go_on: Check) -> None:
             for key in keys:
+                go_on()
                 self._tools.store.delete(key)
+
+        def check() -> None:
+            if grace.is_over():
+                raise StoreError("it took too long")
+
+        try:
+            breakable(delete, check, linger_seconds=0.0)
         except StoreError:
             log.warning("objects_left_behind", exc_info=True)
+
+
+def _is_disk_full(outage: Exception) -> bool:
+    return isinstance(outage, OSError) and outage.errno in {errno.ENOSPC, errno.EDQUOT}

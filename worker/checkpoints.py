@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from ladder_jobs import claims
 from ladder_jobs.claims import Claim, LeaseLost, StoredCheckpoint, UploadRef
 from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
 from ladder_schema.protocol import CHECKPOINTS, CheckpointName
+from worker.breakable import breakable
 from worker.endings import InputLost, Interrupted
 from worker.files import FileMissing, take
 from worker.transfer import Check, download, store_file
@@ -131,7 +133,7 @@ class CheckpointKeeper:
     def _keep(self, name: CheckpointName, path: Path) -> None:
         key = attempt_key(self._claim.job_id, self._claim.attempt, f"{CHECKPOINTS}/{path.name}")
         try:
-            stored = store_file(self._store, key, path, _BINARY, self._check_both)
+            stored = breakable(partial(store_file, self._store, key, path, _BINARY), self._check_both)
         finally:
             path.unlink()
         with self._sessions.begin() as session:
@@ -174,7 +176,7 @@ def fetch_checkpoints(
         path = directory / name
         reference = UploadRef(stored.key, stored.bytes, stored.sha256, name)
         try:
-            download(store, reference, path, check)
+            breakable(partial(download, store, reference, path), check)
         except InputLost as loss:
             log.warning("checkpoint_lost", checkpoint=name, reason=str(loss))
             path.unlink(missing_ok=True)

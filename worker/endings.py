@@ -24,6 +24,8 @@ class Cause(StrEnum):
     """The job's owner changed their mind."""
     SHUTDOWN = "shutdown"
     """This worker is being stopped."""
+    BROKEN = "broken"
+    """This worker can no longer renew its lease."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
 
 
 class OtherVersion(Exception):  # noqa: N818 - a state of the installation, not of the code
-    """The child is of another version than its worker: somebody changed the files under it."""
+    """The child or the database is of another version than the worker: somebody installed one meanwhile."""
 
 
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word

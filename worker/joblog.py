@@ -1,5 +1,7 @@
 """Takes a child's log to where its owner can read it: pieces to Postgres, the whole to the object store."""
 
+import threading
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -9,11 +11,15 @@ from ladder_jobs import joblogs
 from ladder_jobs.claims import Answer, Claim
 from ladder_jobs.joblogs import MAX_CHUNK_BYTES
 from ladder_jobs.objects import ObjectStore, StoredObject, StoreError, attempt_key
+from worker.breakable import Grace, breakable
 from worker.endings import Cause, Interrupted
 from worker.lease import Lease
 from worker.transfer import store_file
 
 log = structlog.get_logger(__name__)
+
+_SECONDS = 30.0
+_HURRIED_SECONDS = 0.5
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
 
@@ -58,25 +64,30 @@ class Growth:
             return b""
 
 
-def store_log(store: ObjectStore, claim: Claim, path: Path, lease: Lease) -> StoredObject | None:
+def store_log(
+    store: ObjectStore, claim: Claim, path: Path, lease: Lease, shutdown: threading.Event
+) -> StoredObject | None:
     """Store the whole log of an attempt whose child is gone.
 
-    A log is worth no job: where the store fails, the pieces that heartbeats carried remain the log.
+    A log is worth no job: where the store fails, or takes long while somebody waits for the end, the pieces
+    that heartbeats carried remain the log.
 
     Returns:
         What was stored; None where there is nothing, or it could not be stored.
     """
+    grace, hurried = Grace(_SECONDS), Grace(_HURRIED_SECONDS)
 
     def check() -> None:
         if lease.answer is Answer.LOST:
             raise Interrupted(Cause.LOST)
+        if grace.is_over() or hurried.is_over(hurry=lease.answer is Answer.CANCEL or shutdown.is_set()):
+            raise StoreError("it took too long")
 
     try:
-        check()
         if path.stat().st_size == 0:
             return None
         key = attempt_key(claim.job_id, claim.attempt, "child.log")
-        return store_file(store, key, path, MEDIA_TYPE, check)
+        return breakable(partial(store_file, store, key, path, MEDIA_TYPE), check, linger_seconds=0.0)
     except (FileNotFoundError, Interrupted):
         return None
     except StoreError as error:

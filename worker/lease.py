@@ -51,6 +51,7 @@ class Lease:
         self._pending: dict[Stage, float] = {}
         self._stage: Stage | None = None
         self._answer = Answer.GO_ON
+        self._is_broken = False
         self._closing = False
         self._wake = threading.Event()
         self._rider: Rider | None = None
@@ -77,14 +78,21 @@ class Lease:
         """What Postgres said last."""
         return self._answer
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether nobody renews it any more, for a fault of this process; the log has the traceback."""
+        return self._is_broken
+
     def check(self) -> None:
-        """Make sure the work is still wanted.
+        """Make sure the work is still wanted, and still this worker's.
 
         Raises:
             Interrupted: It is not.
         """
         if self._answer is not Answer.GO_ON:
             raise Interrupted(Cause.LOST if self._answer is Answer.LOST else Cause.CANCEL)
+        if self._is_broken:
+            raise Interrupted(Cause.BROKEN)
 
     def carry(self, rider: Rider) -> None:
         """From now on write what the rider has with every heartbeat."""
@@ -110,12 +118,18 @@ class Lease:
             claims.record_progress(session, self._claim, stage, progress)
 
     def _beat_until_closed(self) -> None:
-        while not (self._closing or self._answer is Answer.LOST):
-            health.beat("lease", within=STUCK_SECONDS)
-            self._beat()
-            self._wake.wait(self._heartbeat_seconds)
-            self._wake.clear()
-        health.rest("lease")
+        try:
+            while not (self._closing or self._answer is Answer.LOST):
+                health.beat("lease", within=STUCK_SECONDS)
+                self._beat()
+                self._wake.wait(self._heartbeat_seconds)
+                self._wake.clear()
+        except BaseException:
+            # First of all: what broke this thread may be what writes the log.
+            self._is_broken = True
+            log.exception("heartbeats_ended")
+        finally:
+            health.rest("lease")
 
     def _beat(self) -> None:
         with self._lock:

@@ -17,6 +17,10 @@ _STAGE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 2
 
 # Workers.
 BUSY = Gauge("ladder_worker_busy", "Whether this worker has a job in hands, 0 or 1.")
+UNFIT = Gauge(
+    "ladder_worker_unfit",
+    "Whether this worker claims nothing until its disk, clock or object store works again, 0 or 1.",
+)
 ATTEMPTS = Counter(
     "ladder_attempts",
     "Attempts of this worker that are over: how they ended, or lost (the job is another's) or unsettled "
@@ -41,8 +45,8 @@ STAGE_SECONDS = Histogram(
 )
 CHILD_EXITS = Counter(
     "ladder_child_exits",
-    "Children that are gone, by cause: ok, cancel, shutdown, lost, or the job's error code; and the signal "
-    "that ended them, if one did.",
+    "Children that are gone, by cause: ok, cancel, shutdown, lost, broken, or the job's error code; and the "
+    "signal that ended them, if one did.",
     ["cause", "signal"],
 )
 CHILD_MEMORY = Gauge("ladder_child_resident_bytes", "Memory of the running child; 0 without one.")

@@ -1,6 +1,7 @@
 """The Celery worker of one queue of jobs."""
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from worker import metrics
 from worker.bubblewrap import find_bubblewrap
 from worker.cgroups import delegated_cgroups
 from worker.devices import choose_device, pin_card
+from worker.endings import OtherVersion
 from worker.gpus import GpuCollector
 from worker.process import CHILD_COMMAND
 from worker.runner import Runner
@@ -47,6 +49,7 @@ def serve(
         worker.users.NoChildUsersError: There is no user to run children as.
         worker.sandbox.proof.SandboxError: A wall is missing.
         worker.workdir.WorkDirError: The work directory is not this worker's alone.
+        OtherVersion: The database or the children have become another version's.
     """
     device = choose_device(device, queue=queue)
     pin_card(device)
@@ -85,9 +88,17 @@ def serve(
     app.conf.worker_redirect_stdouts = False
     signals.setup_logging.connect(_leave_logging_alone)
 
+    mismatches: list[OtherVersion] = []
+
     @app.task(name=WORK_TASK)  # type: ignore[untyped-decorator]
     def work(queue: str) -> None:
-        runner.run_queued_jobs(queue)
+        try:
+            runner.run_queued_jobs(queue)
+        except OtherVersion as mismatch:
+            log.critical("other_version", reason=str(mismatch))
+            mismatches.append(mismatch)
+            # As whoever stops a worker does: there is no other way to end Celery from within a task.
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(**_: object) -> None:
         shutdown.set()
@@ -113,6 +124,8 @@ def serve(
     finally:
         REGISTRY.unregister(gpus)
         engine.dispose()
+    if mismatches:
+        raise mismatches[0]
 
 
 def _leave_logging_alone(**_: object) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ladder_jobs.settings import Settings
 
@@ -27,17 +27,26 @@ class WorkerSettings(Settings):
         description="How long a running job may take to leave a checkpoint and stop when its worker is told "
         "to, before its process gets SIGTERM.",
     )
+    store_grace_seconds: PositiveFloat = Field(
+        10.0,
+        description="How long a worker that is told to stop waits for the object store to take a job's last "
+        "checkpoint, or its results.",
+    )
     term_grace_seconds: PositiveFloat = Field(
         1.0, description="How long after SIGTERM a job's processes get SIGKILL."
     )
-    retry_seconds: NonNegativeFloat = Field(
-        5.0, description="Pause after an attempt that failed for want of the database or the object store."
+    retry_seconds: PositiveFloat = Field(
+        5.0,
+        description="Pause of a worker, and of the job, after an outage of its disk or object store; twice "
+        "as long after each further one.",
     )
     checkpoint_seconds: PositiveFloat = Field(
         30.0, description="How often a training leaves a checkpoint for another attempt to go on from."
     )
-    max_attempts: Annotated[int, Field(ge=1)] = Field(
-        25, description="Attempts after which an outage of a worker's disk or object store fails the job."
+    max_outages: Annotated[int, Field(ge=1)] = Field(
+        25,
+        description="Outages that a job meets, and its worker without it does not, before it fails instead "
+        "of being tried again.",
     )
     settle_seconds: PositiveFloat = Field(
         600.0, description="How long a worker tries to record a job's end while Postgres does not answer."

@@ -44,6 +44,9 @@ _TICK_SECONDS = 0.1
 _MESSAGE_ALLOWANCE = 1_000
 _MESSAGES_PER_SECOND = 100
 
+# The job is somebody else's, or will be before a child could comply.
+_NOT_OURS = frozenset({Cause.LOST, Cause.BROKEN})
+
 # Only who stands outside the child can know these.
 _NOT_THE_CHILDS = frozenset(
     {
@@ -116,8 +119,8 @@ class Supervisor:
             for message in self._child.receive(_TICK_SECONDS):
                 self._hear(message)
             self._heed_orders()
-            if self._cause is Cause.LOST:
-                return Dropped(Cause.LOST)
+            if self._cause in _NOT_OURS:
+                return Dropped(self._cause)
             if exceeded := self._limits.exceeded():
                 code, reason = exceeded
                 return Refused(JobError(code=code, message=reason, stage=self._stage))
@@ -165,6 +168,8 @@ class Supervisor:
     def _heed_orders(self) -> None:
         if self._lease.answer is Answer.LOST:
             self._cause = Cause.LOST
+        elif self._lease.is_broken:
+            self._cause = Cause.BROKEN
         elif self._lease.answer is Answer.CANCEL:
             self._ask_to_stop(Cause.CANCEL)
         elif self._shutdown.is_set():
@@ -195,9 +200,11 @@ class Supervisor:
         match self._last:
             case Done():
                 return Finished()
+            case Failed(code=ErrorCode.INTERNAL, message=message, stage=stage):
+                # A full disk, a card that failed: it was not the upload, and another attempt may fare better.
+                return Died(self._as_error(ErrorCode.INTERNAL, message, stage, last_lines=1))
             case Failed(code=code, message=message, stage=stage):
-                message = printable(message, MAX_MESSAGE_LENGTH)
-                return Refused(JobError(code=code, message=message, stage=stage))
+                return Refused(self._as_error(code, message, stage))
         if self._cause is not None:
             return Dropped(self._cause)
         cgroup = self._child.cgroup
@@ -211,9 +218,17 @@ class Supervisor:
             message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
         how = f"was killed by {_signal_name(-returncode)}" if returncode < 0 else f"exited with {returncode}"
-        words = last_words(self._child.log_tail)
-        message = f"The process that held the model {how}." + (f" Its last words: {words}" if words else "")
-        return JobError(code=ErrorCode.CHILD_CRASHED, message=message, stage=self._stage)
+        message = f"The process that held the model {how}."
+        return self._as_error(ErrorCode.CHILD_CRASHED, message, self._stage, last_lines=5)
+
+    def _as_error(
+        self, code: ErrorCode, message: str, stage: Stage | None, *, last_lines: int = 0
+    ) -> JobError:
+        """The job's error, with as many lines of the child's log as are wanted."""
+        words = last_words(self._child.log_tail, lines=last_lines) if last_lines else ""
+        if words:
+            message += f" Its last words: {words}"
+        return JobError(code=code, message=printable(message, MAX_MESSAGE_LENGTH), stage=stage)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from ladder_jobs import tracing
 from ladder_jobs.claims import Claim, StoredCheckpoint, UploadRef
 from ladder_schema.protocol import CheckpointName, Start
+from worker.breakable import Grace, breakable
 from worker.bubblewrap import Bubblewrap
 from worker.cgroups import Cgroup
 from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
@@ -37,6 +39,8 @@ class Work:
         self._workspace = workspace
         self._lease = lease
         self._runtime = Runtime.of(claim, tools.settings)
+        self._grace = Grace(tools.settings.store_grace_seconds)
+        self._is_child_gone = False
 
     def do(self, kept: Mapping[CheckpointName, StoredCheckpoint]) -> Ending:
         """Fetch the inputs, start a child on them, and stay with it until it is gone.
@@ -62,12 +66,13 @@ class Work:
             return Refused(self._runtime.as_job_error(None))
         with self._keeper() as keeper, self._cgroup() as cgroup:
             ending = self._supervise(cgroup, keeper, resume_from)
+            self._is_child_gone = True
             keeper.close(wanted=_goes_on(ending))
         return ending
 
     def _fetch(self, upload: UploadRef, name: str) -> None:
         path = self._workspace.inputs / name
-        download(self._tools.store, upload, path, self._check)
+        breakable(partial(download, self._tools.store, upload, path), self._check)
         self._workspace.hand_over(path)
 
     def _check(self) -> None:
@@ -78,13 +83,19 @@ class Work:
         if self._runtime.is_over:
             raise OutOfTime
 
+    def _check_checkpoint(self) -> None:
+        """Let a stopped worker store the last checkpoint, but not wait for it as long as the store likes."""
+        self._lease.check()
+        if self._grace.is_over(hurry=self._is_child_gone and self._tools.shutdown.is_set()):
+            raise Interrupted(Cause.SHUTDOWN)
+
     def _keeper(self) -> CheckpointKeeper:
         return CheckpointKeeper(
             self._tools.sessions,
             self._tools.store,
             self._claim,
             self._workspace,
-            check=self._lease.check,
+            check=self._check_checkpoint,
             max_bytes=self._tools.settings.max_result_bytes,
         )
 

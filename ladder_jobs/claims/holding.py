@@ -12,9 +12,12 @@ from ladder_jobs.claims.fence import hold
 from ladder_jobs.claims.taking import Claim
 from ladder_jobs.moves import move, record
 from ladder_jobs.states import EventKind, Outcome
-from ladder_jobs.tables import Artifact, Job
+from ladder_jobs.tables import Artifact, Attempt, Job
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
+
+MAX_PAUSE_SECONDS = 300.0
+"""Longest that a job is withheld after an outage."""
 
 
 class Answer(StrEnum):
@@ -121,7 +124,6 @@ def release(
     child_died: bool,
     max_child_deaths: int,
     error: JobError | None = None,
-    pause_seconds: float = 0.0,
 ) -> JobStatus:
     """Give a job back to its queue, or fail it when its child has died too often.
 
@@ -132,7 +134,6 @@ def release(
         child_died: Whether the attempt's child died of the job itself, which counts towards the cap.
         max_child_deaths: The cap.
         error: The child's last words, should this be the last attempt.
-        pause_seconds: How long nobody is to claim it, so that it does not stand in others' way.
 
     Returns:
         ``queued``, ``failed``, or ``cancelled`` where a cancel was accepted first.
@@ -141,7 +142,7 @@ def release(
         LeaseLost: The job is no longer this worker's.
     """
     job = hold(session, claim)
-    job.not_before = func.now() + timedelta(seconds=pause_seconds)
+    job.not_before = func.now()
     if not child_died:
         return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
     job.child_deaths += 1
@@ -149,6 +150,40 @@ def release(
         return _settle(session, job, JobStatus.QUEUED, Outcome.CHILD_DIED, reason=reason)
     last_words = error or JobError(code=ErrorCode.CHILD_CRASHED, message=reason, stage=job.stage)
     return _settle(session, job, JobStatus.FAILED, Outcome.CHILD_DIED, error=last_words)
+
+
+def release_after_outage(
+    session: Session, claim: Claim, *, reason: str, max_outages: int, pause_seconds: float, error: JobError
+) -> JobStatus:
+    """Give a job back that met an outage which its worker does not meet without it, or fail it at last.
+
+    Args:
+        session: The caller's transaction.
+        claim: The job.
+        reason: Why, for its history.
+        max_outages: How many such outages fail the job.
+        pause_seconds: How long nobody is to claim it after the first, so that it does not stand in others'
+            way; twice as long after each, up to :data:`MAX_PAUSE_SECONDS`.
+        error: The job's, should this be the last attempt.
+
+    Returns:
+        ``queued``, ``failed``, or ``cancelled`` where a cancel was accepted first.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's.
+    """
+    job = hold(session, claim)
+    job.outages += 1
+    pause = min(MAX_PAUSE_SECONDS, pause_seconds * 2.0 ** (job.outages - 1))
+    job.not_before = func.now() + timedelta(seconds=pause)
+    if job.outages < max_outages:
+        return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
+    return _settle(session, job, JobStatus.FAILED, Outcome.FAILED, error=error)
+
+
+def outcome_of(session: Session, claim: Claim) -> Outcome | None:
+    """How the attempt ended, as its row says; None while it has not."""
+    return session.get_one(Attempt, (claim.job_id, claim.attempt)).outcome
 
 
 def _settle(
@@ -160,8 +195,8 @@ def _settle(
     error: JobError | None = None,
     reason: str | None = None,
 ) -> JobStatus:
-    """End the attempt; a job being cancelled is cancelled, however its attempt ended."""
+    """End the attempt; where the job is being cancelled, both are cancelled, however the attempt ended."""
     if job.status is JobStatus.CANCELLING:
-        target, error = JobStatus.CANCELLED, None
+        target, outcome, error = JobStatus.CANCELLED, Outcome.CANCELLED, None
     move(session, job, target, outcome=outcome, error=error, reason=reason)
     return target

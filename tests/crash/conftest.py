@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from ladder_jobs.settings import Settings
+from tests.crash.cable import Cable
 from tests.crash.fleet import Fleet
 from tests.worker.conftest import Bench, bench, engine
 
@@ -42,6 +44,13 @@ def fleet(bench: Bench, tmp_path: Path) -> Iterator[Fleet]:
     running = Fleet(bench, tmp_path)
     yield running
     running.close()
+
+
+@pytest.fixture
+def store_cable(settings: Settings) -> Iterator[Cable]:
+    """The network between a program and the object store."""
+    with Cable(settings.s3_endpoint) as cable:
+        yield cable
 
 
 @pytest.fixture

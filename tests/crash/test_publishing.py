@@ -2,22 +2,12 @@
 
 from contextlib import ExitStack
 
-import pytest
-
 from ladder_jobs.objects import job_prefix
 from ladder_jobs.states import Outcome
 from ladder_schema.jobs import JobStatus
-from tests.crash.cable import Cable
 from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.fleet import killed
 from tests.crash.locks import held_job, held_publication, wait_for_waiting
-
-
-@pytest.fixture
-def cable(settings):
-    """The network between a worker and the object store."""
-    with Cable(settings.s3_endpoint) as cable:
-        yield cable
 
 
 def start_job(bench, fleet, behaviour="succeed_when_allowed", **settings):
@@ -58,12 +48,12 @@ def test_a_worker_killed_while_its_commit_happens_has_published(bench, fleet, tm
     assert outcomes(bench, job_id) == [Outcome.SUCCEEDED]
 
 
-def test_a_worker_killed_while_it_stores_results_is_replaced(bench, fleet, cable, tmp_path):
+def test_a_worker_killed_while_it_stores_results_is_replaced(bench, fleet, store_cable, tmp_path):
     bench.configure(lease_seconds=4.0)
-    job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=cable.address)
-    cable.cut_after(1 << 20)
+    job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=store_cable.address)
+    store_cable.cut_after(1 << 20)
     fleet.let_child_finish(job_id)
-    assert cable.cut_reached.wait(60)
+    assert store_cable.cut_reached.wait(60)
     fleet.kill_worker(job_id, with_child=True)
     fleet.worker("succeed")
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -71,14 +61,14 @@ def test_a_worker_killed_while_it_stores_results_is_replaced(bench, fleet, cable
     assert outcomes(bench, job_id) == [Outcome.WORKER_LOST, Outcome.SUCCEEDED]
 
 
-def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, servers, cable, tmp_path):
+def test_the_object_store_is_killed_while_results_are_stored(bench, fleet, servers, store_cable, tmp_path):
     """It stays away until the worker has given the job up, and the next attempt finds it again."""
-    job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=cable.address)
-    cable.cut_after(1 << 20)
+    job_id = start_job(bench, fleet, "succeed_with_large_results", s3_endpoint=store_cable.address)
+    store_cable.cut_after(1 << 20)
     fleet.let_child_finish(job_id)
-    assert cable.cut_reached.wait(60)
+    assert store_cable.cut_reached.wait(60)
     with killed(servers, "seaweedfs"):
-        cable.mend()
+        store_cable.mend()
         bench.wait_until(lambda: Outcome.RELEASED in outcomes(bench, job_id))
     bench.wait_until(lambda: bench.job(job_id).stage is not None)
     fleet.let_child_finish(job_id)

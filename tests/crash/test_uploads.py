@@ -9,16 +9,8 @@ from ladder_client import Client
 from ladder_jobs.keys import authenticate, create_key
 from ladder_jobs.repository import list_jobs
 from ladder_local.directory import free_port
-from tests.crash.cable import Cable
 from tests.crash.checks import collect_garbage
 from tests.crash.fleet import killed
-
-
-@pytest.fixture
-def cable(settings):
-    """The network between the API and the object store."""
-    with Cable(settings.s3_endpoint) as cable:
-        yield cable
 
 
 @pytest.fixture
@@ -53,21 +45,23 @@ def assert_one_whole_job(bench, owner_id, job_id):
 
 
 @pytest.mark.parametrize("victim", ["API", "object store"])
-def test_an_upload_survives_a_kill(bench, fleet, servers, cable, owner, digits_model, large_npz, victim):
+def test_an_upload_survives_a_kill(
+    bench, fleet, servers, store_cable, owner, digits_model, large_npz, victim
+):
     """The client sends all of it again, under the same idempotency key."""
     owner_id, token = owner
     port = free_port()
-    api = fleet.api(port, s3_endpoint=cable.address)
+    api = fleet.api(port, s3_endpoint=store_cable.address)
     with Client(f"http://127.0.0.1:{port}", token) as client, ThreadPoolExecutor() as pool:
-        cable.cut_after(16 << 20)
+        store_cable.cut_after(16 << 20)
         posted = pool.submit(client.submit, digits_model, large_npz)
-        assert cable.cut_reached.wait(60)
+        assert store_cable.cut_reached.wait(60)
         if victim == "API":
             api.kill()
-            cable.mend()
-            fleet.api(port, s3_endpoint=cable.address)
+            store_cable.mend()
+            fleet.api(port, s3_endpoint=store_cable.address)
         else:
             with killed(servers, "seaweedfs"):
-                cable.mend()
+                store_cable.mend()
         job = posted.result(120)
     assert_one_whole_job(bench, owner_id, job.id)

@@ -30,7 +30,7 @@ class Attack:
         tries: What it tries, for the table.
         wall: What must stop it.
         words: Must be in the job's error message: where a wall answers the child, the kernel's own words.
-        code: Of the job's error. An attack that is answered says so as an internal error, and ends.
+        code: Of the job's error. An attack that is answered says so as `model_unsupported`, and ends.
         target: What it is pointed at; a name in braces stands for something the test provides.
         settings: Of the worker, where the usual ones do not fit.
     """
@@ -38,7 +38,7 @@ class Attack:
     tries: str
     wall: Wall
     words: str
-    code: ErrorCode = ErrorCode.INTERNAL
+    code: ErrorCode = ErrorCode.MODEL_UNSUPPORTED
     target: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 

@@ -16,8 +16,10 @@ from ladder_jobs.claims import (
     LeaseLost,
     StoredArtifact,
     heartbeat,
+    outcome_of,
     record_progress,
     release,
+    release_after_outage,
     settle_cancelled,
     settle_failed,
     settle_succeeded,
@@ -32,6 +34,7 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
 
 ERROR = JobError(code=ErrorCode.MODEL_UNREADABLE, message="No model.", stage=Stage.VALIDATE)
+OUTAGE = {"reason": "outage", "max_outages": 3, "error": ERROR}
 MODEL = StoredArtifact(ArtifactName.MODEL, "jobs/x/model.pt", 3, "0" * 64, "application/octet-stream")
 
 
@@ -192,6 +195,7 @@ WRITES = {
     "failed": lambda s, c: settle_failed(s, c, ERROR),
     "cancelled": settle_cancelled,
     "release": lambda s, c: release(s, c, reason="stop", child_died=True, max_child_deaths=1),
+    "outage": lambda s, c: release_after_outage(s, c, pause_seconds=1.0, **OUTAGE),
 }
 
 
@@ -266,7 +270,7 @@ def test_failure_keeps_the_reason(jobs, alice):
     assert row.finished_at is not None
 
 
-@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "release"])
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "release", "outage"])
 def test_an_accepted_cancel_is_kept_however_the_attempt_ends(jobs, alice, sessions, end):
     job_id = jobs.queue(alice)
     claim = jobs.claimed()
@@ -275,6 +279,7 @@ def test_an_accepted_cancel_is_kept_however_the_attempt_ends(jobs, alice, sessio
     row = jobs.row(job_id)
     assert (row.status, row.error_code) == (JobStatus.CANCELLED, None)
     with sessions() as session:
+        assert outcome_of(session, claim) is Outcome.CANCELLED
         assert session.scalars(select(Artifact)).all() == []
 
 
@@ -299,17 +304,36 @@ def test_a_released_job_starts_afresh(jobs, alice):
     assert jobs.row(job_id).started_at == row.started_at
 
 
-@pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True), (-60.0, True)])
+@pytest.mark.parametrize(("pause_seconds", "is_claimable"), [(60.0, False), (0.0, True)])
 def test_a_job_that_met_an_outage_waits_while_others_go_on(jobs, alice, pause_seconds, is_claimable):
     first = jobs.queue(alice, priority=1)
     other = jobs.queue(alice)
-    claim = jobs.claimed()
-    options = {"reason": "outage", "child_died": False, "max_child_deaths": 1, "pause_seconds": pause_seconds}
-    jobs.do(release, claim, **options)
+    jobs.do(release_after_outage, jobs.claimed(), pause_seconds=pause_seconds, **OUTAGE)
     claimed = [claim.job_id for claim in (jobs.claim(), jobs.claim()) if claim]
     assert claimed == ([first, other] if is_claimable else [other])
     waiting = jobs.do(sweep, max_worker_losses=10).waiting
     assert waiting == {}
+
+
+def test_outages_have_a_count_of_their_own_and_longer_pauses_each_time(jobs, alice, sessions):
+    """Attempts that ended otherwise are none of them."""
+    job_id = jobs.queue(alice)
+    for end in ("release", "died", "release"):
+        died = end == "died"
+        jobs.do(release, jobs.claimed(), reason=end, child_died=died, max_child_deaths=3)
+    pauses = []
+    for _ in range(2):
+        assert jobs.do(release_after_outage, jobs.claimed(), pause_seconds=60.0, **OUTAGE) is JobStatus.QUEUED
+        with sessions.begin() as session:
+            row = session.get_one(Job, job_id)
+            ended = session.get_one(Attempt, (job_id, row.attempt)).ended_at
+            pauses.append((row.not_before - ended).total_seconds())
+            row.not_before = ended
+    assert pauses == [60.0, 120.0]
+    last = jobs.claimed()
+    assert jobs.do(release_after_outage, last, pause_seconds=60.0, **OUTAGE) is JobStatus.FAILED
+    row = jobs.row(job_id)
+    assert (row.attempt, row.outages, row.error_code) == (6, 3, ERROR.code)
 
 
 def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):

@@ -43,4 +43,4 @@ if __name__ == "__main__":
         "no_new_privs": status["NoNewPrivs"],
         "stdin": str(Path("/proc/self/fd/0").readlink()),
     }
-    channel.send(Failed(code=ErrorCode.INTERNAL, message=json.dumps(limits)))
+    channel.send(Failed(code=ErrorCode.MODEL_UNSUPPORTED, message=json.dumps(limits)))

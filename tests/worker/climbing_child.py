@@ -333,7 +333,7 @@ def main() -> None:
         outcome = str(error)
     else:
         outcome = "succeeded"
-    say(type="failed", code="internal", message=outcome)
+    say(type="failed", code="model_unsupported", message=outcome)
 
 
 if __name__ == "__main__":

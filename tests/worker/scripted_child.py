@@ -174,6 +174,21 @@ def fail() -> None:
     say({"type": "failed", "code": "model_near_chance", "message": "Chance.\x1b[2J", "stage": "validate"})
 
 
+def meet_a_fault() -> None:
+    """Fail for want of something that no user can give, as the real child would say it."""
+    greet()
+    progress("retrain", 0.5)
+    print("Traceback (most recent call last):", file=sys.stderr)
+    print(
+        "OSError: [Errno 28] No space left on device: '/var/tmp/ladder/x/cache'", file=sys.stderr, flush=True
+    )
+    say({"type": "failed", "code": "internal", "message": "Our fault.", "stage": "retrain"})
+
+
+def meet_a_fault_at_first() -> None:
+    (succeed if int(Path.cwd().parent.name) > 1 else meet_a_fault)()
+
+
 def blame_the_worker() -> None:
     greet()
     say({"type": "failed", "code": "worker_lost", "message": "It was not me."})
@@ -333,7 +348,7 @@ def tell_environment() -> None:
         "uid": os.getuid(),
         "groups": os.getgroups(),
     }
-    say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
+    say({"type": "failed", "code": "model_unsupported", "message": json.dumps(seen)})
 
 
 def look_around() -> None:
@@ -355,7 +370,7 @@ def look_around() -> None:
         "attempts": [entry.name for entry in attempt.parent.iterdir()],
         "cwd": str(Path.cwd()),
     }
-    say({"type": "failed", "code": "internal", "message": json.dumps(seen)})
+    say({"type": "failed", "code": "model_unsupported", "message": json.dumps(seen)})
 
 
 def attack_neighbour() -> None:
@@ -377,7 +392,7 @@ def attack_neighbour() -> None:
             outcomes[name] = "succeeded"
         except OSError as error:
             outcomes[name] = type(error).__name__
-    say({"type": "failed", "code": "internal", "message": json.dumps(outcomes)})
+    say({"type": "failed", "code": "model_unsupported", "message": json.dumps(outcomes)})
 
 
 def succeed_when_allowed() -> None:
@@ -463,7 +478,7 @@ def resumed(start: dict[str, Any]) -> dict[str, str]:
 
 def tell_what_was_left() -> None:
     """Fail, with what earlier attempts left as the message."""
-    say({"type": "failed", "code": "internal", "message": json.dumps(resumed(greet()))})
+    say({"type": "failed", "code": "model_unsupported", "message": json.dumps(resumed(greet()))})
 
 
 def save_and_die() -> None:
@@ -472,7 +487,7 @@ def save_and_die() -> None:
     left = resumed(start)
     progress("retrain", 0.5)
     if len(left) == 2:
-        say({"type": "failed", "code": "internal", "message": json.dumps(left)})
+        say({"type": "failed", "code": "model_unsupported", "message": json.dumps(left)})
         return
     save_checkpoint(start, ("latents", "retrain")[len(left)], b"of attempt %d" % (1 + len(left)))
     os.kill(os.getpid(), signal.SIGKILL)

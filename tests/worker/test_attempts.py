@@ -9,6 +9,7 @@ import zipfile
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import func, text, update
 
 from ladder_jobs.claims import sweep
@@ -18,6 +19,7 @@ from ladder_jobs.tables import Attempt as AttemptRow
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
+from worker.endings import OtherVersion
 from worker.environment import KEPT_VARIABLES
 from worker.settings import WorkerSettings
 from worker.users import ChildUsers
@@ -120,13 +122,13 @@ def test_weights_that_are_no_numbers_are_a_training_that_diverged(bench):
 def test_a_child_of_another_version_costs_the_job_nothing(bench):
     """Somebody installed another version under a running worker: the job waits for one that is of a piece."""
     job_id = bench.submit()
-    with bench.running("speak_a_later_version", retry_seconds=0.05):
-        bench.wait_until(lambda: len(bench.attempts(job_id)) > 1)
-        bench.shutdown.set()
+    with pytest.raises(OtherVersion):
+        bench.runner("speak_a_later_version").run_queued_jobs(bench.queue)
     job = bench.job(job_id)
-    assert (job.status, job.child_deaths, job.error_code) == (JobStatus.QUEUED, 0, None)
-    assert {attempt.outcome for attempt in bench.attempts(job_id)} == {Outcome.RELEASED}
-    assert bench.attempts(job_id)[0].error == "its worker met an outage: OtherVersion"
+    assert (job.status, job.child_deaths, job.outages, job.error_code) == (JobStatus.QUEUED, 0, 0, None)
+    (attempt,) = bench.attempts(job_id)
+    assert attempt.outcome is Outcome.RELEASED
+    assert attempt.error == "its worker is of another version than the process it started"
 
 
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
@@ -141,6 +143,25 @@ def test_a_job_whose_child_keeps_dying_fails_with_its_last_words(bench):
         "The process that held the model was killed by SIGKILL. Its last words: the end is near, in place.py"
     )
     assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED] * 3
+
+
+def test_a_fault_that_is_not_the_users_is_tried_as_often_as_a_death(bench):
+    job = bench.run("meet_a_fault", max_child_deaths=3)
+    assert (job.status, job.error_code, job.error_stage) == (
+        JobStatus.FAILED,
+        ErrorCode.INTERNAL,
+        Stage.RETRAIN,
+    )
+    assert job.error_message == (
+        "Our fault. Its last words: OSError: [Errno 28] No space left on device: 'cache'"
+    )
+    assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED] * 3
+
+
+def test_a_fault_that_does_not_come_again_costs_an_attempt(bench):
+    job = bench.run("meet_a_fault_at_first")
+    assert job.status is JobStatus.SUCCEEDED
+    assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED, Outcome.SUCCEEDED]
 
 
 def test_a_child_that_leaves_without_a_word_has_died(bench):
@@ -230,6 +251,30 @@ def test_results_of_a_lost_lease_are_deleted(bench):
     assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
 
 
+@pytest.mark.parametrize(
+    ("child", "order"),
+    [
+        ("succeed_when_allowed", signal.SIGUSR1),
+        ("tell_then_fail", signal.SIGUSR1),
+        ("succeed_when_allowed", signal.SIGKILL),
+    ],
+    ids=["succeeds", "fails", "dies"],
+)
+def test_an_attempt_that_ends_as_its_job_is_cancelled_is_cancelled(bench, child, order):
+    """No heartbeat tells the worker, only the settlement; row and metric then say the same."""
+    counted = ("ladder_attempts_total", {"outcome": "cancelled"})
+    before = REGISTRY.get_sample_value(*counted) or 0
+    job_id = bench.submit(model=b"wait")
+    with bench.running(child, heartbeat_seconds=60.0):
+        bench.wait_for_stage(job_id)
+        bench.cancel(job_id)
+        os.kill(bench.child_pid(job_id), order)
+    assert bench.job(job_id).status is JobStatus.CANCELLED
+    assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.CANCELLED]
+    assert REGISTRY.get_sample_value(*counted) == before + 1
+    assert bench.job(job_id).artifacts == []
+
+
 def test_a_job_may_not_run_for_ever(bench):
     job = bench.run("ignore_everything", job_max_seconds=0.5)
     assert (job.status, job.error_code, job.error_stage) == (
@@ -316,12 +361,19 @@ def test_the_child_sees_nothing_of_the_worker(bench, monkeypatch):
     assert seen["fds"] == [0, 1, 2]
 
 
-def test_an_unreachable_object_store_is_tried_again_and_not_for_ever(bench):
+def test_an_outage_that_only_the_job_meets_is_tried_again_and_not_for_ever(bench):
+    """The worker finds the store at work whenever it looks for itself."""
     job_id = bench.submit()
     bench.store = ObjectStore(bench.settings.model_copy(update={"s3_endpoint": "127.0.0.1:1"}))
-    bench.runner("succeed", max_attempts=2).run_queued_jobs(bench.queue)
+    runner = bench.runner("succeed", max_outages=2)
+
+    def has_ended():
+        runner.run_queued_jobs(bench.queue)  # nothing while the job's pause lasts
+        return bench.job(job_id).status.is_final
+
+    bench.wait_until(has_ended)
     job = bench.job(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert (job.status, job.outages, job.error_code) == (JobStatus.FAILED, 2, ErrorCode.INTERNAL)
     assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.FAILED]
 
 

@@ -99,9 +99,10 @@ def test_what_is_no_model_fails_the_job(bench, digits_dataset):
 
 def test_a_fault_of_ours_is_told_without_a_traceback(bench, digits_model, digits_dataset):
     job_id = bench.submit(digits_model, digits_dataset)
-    bench.runner(CHILD_COMMAND, device="nonsense").run_queued_jobs(bench.queue)
+    bench.runner(CHILD_COMMAND, device="nonsense", max_child_deaths=2).run_queued_jobs(bench.queue)
     job = bench.job(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.INTERNAL)
+    assert (job.status, job.error_code, job.attempt) == (JobStatus.FAILED, ErrorCode.INTERNAL, 2)
+    assert "Its last words: RuntimeError: " in job.error_message
     assert "/" not in job.error_message
     assert "line" not in job.error_message
 

@@ -1,9 +1,16 @@
-"""What a child reported reaches its job's history, whoever writes it."""
+"""What a child reported reaches its job's history, whoever writes it; heartbeats do not end unnoticed."""
+
+import structlog
 
 from ladder_jobs.claims import claim_job, settle_succeeded
-from ladder_jobs.states import EventKind
-from ladder_schema.jobs import Stage
+from ladder_jobs.states import EventKind, Outcome
+from ladder_schema.jobs import JobStatus, Stage
+from worker.joblog import Growth
 from worker.lease import Lease
+
+
+class Fault(Exception):  # noqa: N818 - no name of an error that anybody knows
+    """What nobody thought of."""
 
 
 def test_what_no_heartbeat_carried_is_written_when_the_job_is_settled(bench):
@@ -20,3 +27,27 @@ def test_what_no_heartbeat_carried_is_written_when_the_job_is_settled(bench):
             end(session)
     stages = [event.stage for event in bench.events(job_id) if event.kind is EventKind.STAGE]
     assert stages == [Stage.EVALUATE, Stage.REPORT]
+
+
+def test_a_job_whose_heartbeats_end_is_given_back_at_once(bench, monkeypatch):
+    """By a lease that would hold it for minutes more; the next attempt has heartbeats of its own."""
+    faults = [Fault()]
+
+    def confirm_or_break(growth):
+        if bench.child_pids(job_id) and faults:
+            raise faults.pop()
+        confirm(growth)
+
+    confirm = Growth.confirm
+    monkeypatch.setattr(Growth, "confirm", confirm_or_break)
+    job_id = bench.submit()
+    with (
+        structlog.testing.capture_logs() as logs,
+        bench.running("succeed_at_second_attempt", lease_seconds=600.0),
+    ):
+        bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
+    (line,) = [line for line in logs if line["event"] == "heartbeats_ended"]
+    assert (line["log_level"], line["exc_info"]) == ("error", True)
+    first, last = bench.attempts(job_id)
+    assert (first.outcome, last.outcome) == (Outcome.RELEASED, Outcome.SUCCEEDED)
+    assert first.error == "its worker could not renew its lease any more"

@@ -131,6 +131,18 @@ def test_a_stopped_worker_hands_its_job_over_at_once(bench, app, start_worker):
     assert [a.outcome for a in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.SUCCEEDED]
 
 
+def test_a_worker_whose_files_are_another_versions_ends(bench, app, start_worker):
+    """It gives its job back for others, and whoever restarts it starts what is there now."""
+    worker = start_worker("speak_a_later_version")
+    job_id = bench.submit()
+    send_wakeup(app, bench.queue)
+    assert worker.wait(timeout=60) == 1
+    job = bench.job(job_id)
+    assert (job.status, job.attempt, job.outages, job.child_deaths) == (JobStatus.QUEUED, 1, 0, 0)
+    bench.runner("succeed").run_queued_jobs(bench.queue)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+
+
 def test_a_lost_broker_stops_neither_jobs_nor_workers_nor_sweeps(bench, app, servers, start_worker):
     start_worker("succeed_when_allowed")
     first = bench.submit(model=b"wait")

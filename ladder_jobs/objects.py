@@ -292,10 +292,6 @@ def _chunks(key: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         response.release_conn()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 @contextmanager
 def _translated(key: str) -> Iterator[None]:
     """Turn what the SDK raises into this module's errors."""
@@ -305,8 +301,9 @@ def _translated(key: str) -> Iterator[None]:
         if error.code in _MISSING:
             raise ObjectMissingError(f"there is no object {key!r}") from error
         if error.code == _SKEWED:
+            clock = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             raise ClockSkewedError(
-                f"this machine's clock is {_now()}, too far from the object store's: set it right"
+                f"this machine's clock says {clock}, too far from the object store's: set it right"
             ) from error
         raise StoreError(f"the object store refused {key!r}: {error.code}") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:

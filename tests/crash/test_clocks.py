@@ -51,7 +51,7 @@ def test_a_worker_whose_clock_is_hours_off_hands_its_job_on(bench, fleet, minute
     worker = fleet.worker("succeed", environment=skewed(minutes))
     job_id = bench.submit()
     bench.wait_until(lambda: fleet.log(worker).count("worker_unfit") > 2)
-    assert "this machine's clock is 20" in fleet.log(worker)
+    assert "this machine's clock says 20" in fleet.log(worker)
     assert outcomes(bench, job_id) == [Outcome.RELEASED]
     fleet.worker("succeed")
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
@@ -59,7 +59,7 @@ def test_a_worker_whose_clock_is_hours_off_hands_its_job_on(bench, fleet, minute
     assert_published_once(bench, job_id, tmp_path)
     first, last = bench.attempts(job_id)
     assert (first.outcome, bench.job(job_id).outages) == (Outcome.RELEASED, 0)
-    assert "this machine's clock is 20" in first.error
+    assert "this machine's clock says 20" in first.error
     assert last.worker != first.worker
 
 

@@ -33,7 +33,7 @@ from worker.settings import WorkerSettings
 from worker.tools import Tools
 from worker.users import ChildUsers
 
-SCRIPTED_CHILD = Path(__file__).with_name("scripted_child.py")
+SCRIPTED_CHILD = Path(__file__).with_name("scripted_child")
 
 
 def scripted(behaviour: str) -> tuple[str, ...]:
@@ -275,12 +275,12 @@ def public_child(bench: Bench) -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory(prefix="ladder-worker-") as name:
         directory = Path(name)
         directory.chmod(0o711)
-        script = shutil.copy(SCRIPTED_CHILD, directory)
+        script = shutil.copytree(SCRIPTED_CHILD, directory / SCRIPTED_CHILD.name)
         bench.configure(work_dir=directory / "work")
         for interpreter in (sys.executable, "/usr/bin/python3"):
             probe = [interpreter, "-I", "-c", "import json"]
             with suppress(OSError):
                 if subprocess.run(probe, user=60_800, group=60_800, cwd="/", check=False).returncode == 0:
-                    yield (interpreter, "-I", script)
+                    yield (interpreter, "-I", str(script))
                     return
         pytest.skip("no Python here that every user can run")

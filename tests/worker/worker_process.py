@@ -15,6 +15,6 @@ if __name__ == "__main__":
     queue, *behaviour = sys.argv[1:]
     settings = WorkerSettings()
     configure_logging(settings.log_level)
-    script = str(Path(__file__).with_name("scripted_child.py"))
+    script = str(Path(__file__).with_name("scripted_child"))
     command = (sys.executable, "-I", script, *behaviour) if behaviour else CHILD_COMMAND
     serve(settings, queue=queue, device="cpu", child_command=command)

@@ -1,11 +1,11 @@
 """Peak memory of a `quick` job on a dataset larger than the memory it may have.
 
-python -m benchmarks.memory [--gib 4] [--folder-gib 0.25] [--directory DIRECTORY]
+python -m benchmarks.memory [--gib 4] [--only FORM] [--directory DIRECTORY]
 
-Makes a dataset of as many GiB decoded, once as an npz and, smaller, as image folders; hardens a classifier of
-it in the worker's own child process; and samples the memory that is the child's own: anonymous and shared
-pages, as the worker limits them. Files that are mapped lie in the page cache, which the kernel takes back
-when it wants.
+Makes a dataset of as many GiB decoded, as an npz of small images, as a zip of folders of JPEGs of 224 pixels,
+and as Parquet shards of the same; hardens a classifier of it in the worker's own child process; and samples
+the memory that is the child's own: anonymous and shared pages, as the worker limits them. Files that are
+mapped lie in the page cache, which the kernel takes back when it wants.
 """
 
 import argparse
@@ -19,11 +19,14 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import nn
@@ -33,10 +36,9 @@ from ladder_schema.config import resolve_config
 from ladder_schema.protocol import ResultFile, Start
 from worker.sandbox import Confinement
 
-SIDE, CLASSES, TEST_SHARE = 32, 10, 0.02
-IMAGE_BYTES = 3 * SIDE * SIDE
+CLASSES, TEST_SHARE, GRAIN = 10, 0.02, 32
 MAX_BYTES, MAX_SECONDS = 3 << 30, 15 * 60
-CHUNK = 8_192
+CHUNK_BYTES = 24 << 20
 SAMPLES_PER_SECOND = 20
 
 
@@ -53,61 +55,111 @@ class Measured:
         return max(self.peaks.values(), default=0)
 
 
-def make_images(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a brighter tile whose place is the class: (count, H, W, 3) uint8 and (count,) labels."""
+def make_images(seed: int, count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with a brighter tile whose place is the class: (count, H, W, 3) uint8 and (count,) labels.
+
+    However large the image, it has as many grains of noise: a photograph is no noise to a JPEG encoder.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
-    images = rng.integers(0, 160, (count, SIDE, SIDE, 3), dtype=np.uint8)
-    tile = SIDE // 4
+    images = rng.integers(0, 160, (count, GRAIN, GRAIN, 3), dtype=np.uint8)
+    tile = GRAIN // 4
     for label in range(CLASSES):
         row, column = divmod(label, 4)
         images[labels == label, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile] += 90
-    return images, labels
+    times = side // GRAIN
+    return images.repeat(times, axis=1).repeat(times, axis=2), labels
 
 
-def chunks(count: int, first_seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for number, start in enumerate(range(0, count, CHUNK)):
-        yield make_images(first_seed + number, min(CHUNK, count - start))
+def chunks(count: int, side: int, first_seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    most = CHUNK_BYTES // image_bytes(side)
+    for number, start in enumerate(range(0, count, most)):
+        yield make_images(first_seed + number, min(most, count - start), side)
 
 
-def write_npz(path: Path, train: int, test: int) -> None:
+def image_bytes(side: int) -> int:
+    return 3 * side * side
+
+
+def write_npz(path: Path, train: int, test: int, side: int) -> None:
     """Write as ``numpy.savez`` does, a chunk at a time."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, count, seed in (("train", train, 1), ("test", test, 1_000_000)):
             labels: list[np.ndarray] = []
             with archive.open(f"x_{name}.npy", "w", force_zip64=True) as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
+                header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
                 np.lib.format.write_array_header_1_0(file, header)
-                for images, some in chunks(count, seed):
+                for images, some in chunks(count, side, seed):
                     file.write(images.tobytes())
                     labels.append(some)
             with archive.open(f"y_{name}.npy", "w") as file:
                 np.lib.format.write_array(file, np.concatenate(labels))
 
 
-def write_folders(path: Path, train: int, test: int) -> None:
-    """Write JPEGs of good quality in one folder per class."""
+def write_folders(path: Path, train: int, test: int, side: int) -> None:
+    """Write JPEGs in one folder per class."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, count, seed in (("train", train, 1), ("test", test, 1_000_000)):
             number = 0
-            for images, labels in chunks(count, seed):
+            for images, labels in chunks(count, side, seed):
                 for image, label in zip(images, labels, strict=True):
-                    buffer = io.BytesIO()
-                    Image.fromarray(image).save(buffer, "JPEG", quality=95)
-                    archive.writestr(f"{name}/class {label}/{number:07}.jpg", buffer.getvalue())
+                    archive.writestr(f"{name}/class {label}/{number:07}.jpg", jpeg(image))
                     number += 1
 
 
-def write_model(path: Path) -> None:
+def write_shards(path: Path, train: int, test: int, side: int) -> None:
+    """Write Parquet shards of JPEGs and labels, as the datasets library names and fills them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, count, seed in (("train", train, 1), ("test", test, 1_000_000)):
+            for number, (images, labels) in enumerate(chunks(count, side, seed)):
+                rows = [{"bytes": jpeg(image), "path": None} for image in images]
+                buffer = io.BytesIO()
+                pq.write_table(pa.table({"image": rows, "label": labels}), buffer)
+                archive.writestr(f"data/{name}-{number:05}.parquet", buffer.getbuffer())
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    """Encode in good quality."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a dataset is laid out.
+
+    Attributes:
+        side: Height and width of an image.
+        write: Makes the file, of so many images to train on, to test on, and of such a side.
+        config: Of the job.
+    """
+
+    side: int
+    write: Callable[[Path, int, int, int], None]
+    config: Mapping[str, Any]
+
+
+QUICK = {"method": "ladder", "preset": "quick"}
+# A generator of images of 224 pixels takes hours to train without a GPU.
+WITHOUT_GENERATOR = {"method": "pgd", "preset": "quick", "retraining": {"epochs": 1}}
+FORMS = {
+    "npz": Form(32, write_npz, QUICK),
+    "folders": Form(224, write_folders, WITHOUT_GENERATOR),
+    "parquet": Form(224, write_shards, WITHOUT_GENERATOR),
+}
+
+
+def write_model(path: Path, side: int) -> None:
     """Train a small classifier of the tiles and save it as TorchScript."""
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, 16, 2, 2), nn.ReLU(), nn.Flatten(),
-        nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, CLASSES),
+        nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, 16, 2, 2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, CLASSES),
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     for step in range(200):
-        images, labels = make_images(2_000_000 + step, 128)
+        images, labels = make_images(2_000_000 + step, 128, side)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         loss = functional.cross_entropy(model(pixels), torch.from_numpy(labels))
         optimizer.zero_grad()
@@ -116,10 +168,10 @@ def write_model(path: Path) -> None:
     torch.jit.script(model.eval()).save(str(path))
 
 
-def run_job(model: Path, dataset: Path, work_dir: Path) -> Measured:
+def run_job(model: Path, dataset: Path, work_dir: Path, raw: Mapping[str, Any]) -> Measured:
     """Harden in the worker's child, as a worker starts it, and watch its memory."""
     work_dir.mkdir()
-    config = resolve_config({"method": "ladder", "preset": "quick"})
+    config = resolve_config(raw)
     start = Start(model=model, dataset=dataset, work_dir=work_dir, device="cpu", config=config)
     confinement = Confinement(
         writable=str(work_dir),
@@ -170,37 +222,33 @@ def _watch(child: subprocess.Popen[bytes], stage: list[str], measured: Measured)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gib", type=float, default=4.0, help="size of the npz, decoded")
-    parser.add_argument("--folder-gib", type=float, default=0.25, help="size of the image folders, decoded")
+    parser.add_argument("--gib", type=float, default=4.0, help="size of each dataset, decoded")
+    parser.add_argument("--only", choices=FORMS, help="one form of dataset")
     parser.add_argument("--directory", type=Path, help="where to work; three times the size is needed")
     arguments = parser.parse_args()
     within = True
     with tempfile.TemporaryDirectory(prefix="ladder-memory-", dir=arguments.directory) as name:
-        directory = Path(name)
-        write_model(directory / "model.pt")
-        print("| dataset | decoded | images | seconds | peak MiB | MiB by stage | ending |")
-        print("|---|---|---|---|---|---|---|", flush=True)
-        for form, gib, write in (
-            ("npz", arguments.gib, write_npz),
-            ("JPEG folders", arguments.folder_gib, write_folders),
-        ):
-            if gib:
-                within &= measure(directory, form, gib, write)
+        print("| dataset | pixels | decoded | images | seconds | peak MiB | MiB by stage | ending |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
+        for form in [arguments.only] if arguments.only else FORMS:
+            within &= measure(Path(name), form, arguments.gib)
     if not within:
         raise SystemExit(f"more than {MAX_BYTES >> 30} GiB or {MAX_SECONDS // 60} minutes, or not done")
 
 
-def measure(directory: Path, form: str, gib: float, write: Callable[[Path, int, int], None]) -> bool:
+def measure(directory: Path, name: str, gib: float) -> bool:
     """Make one dataset, run one job, print a row of the table; return whether it kept to the limits."""
-    count = int(gib * 2**30) // IMAGE_BYTES
+    form = FORMS[name]
+    count = int(gib * 2**30) // image_bytes(form.side)
     test = int(TEST_SHARE * count)
-    dataset, work_dir = directory / "dataset", directory / f"work-{write.__name__}"
-    write(dataset, count - test, test)
-    measured = run_job(directory / "model.pt", dataset, work_dir)
+    model, dataset, work_dir = directory / "model.pt", directory / "dataset", directory / f"work-{name}"
+    write_model(model, form.side)
+    form.write(dataset, count - test, test, form.side)
+    measured = run_job(model, dataset, work_dir, form.config)
     stages = ", ".join(f"{stage} {peak >> 20}" for stage, peak in measured.peaks.items())
     print(
-        f"| {form} | {gib:g} GiB | {count:,} | {measured.seconds:.0f} | {measured.peak >> 20:,} | {stages} | "
-        f"{measured.ending} |",
+        f"| {name} | {form.side} | {gib:g} GiB | {count:,} | {measured.seconds:.0f} | "
+        f"{measured.peak >> 20:,} | {stages} | {measured.ending} |",
         flush=True,
     )
     done = (work_dir / ResultFile.REPORT).is_file()

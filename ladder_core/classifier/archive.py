@@ -94,10 +94,24 @@ def load_export(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, str
         # Opened here, since by its path a file is only read if the path ends in .pt2.
         with path.open("rb") as file:
             program = torch.export.load(file, extra_files=extra)
+        program.call_spec  # noqa: B018 - only now looks at what it is made of
     except Exception as error:
         # PyTorch raises whatever reading a wrong field happened to raise.
         raise _load_error(error) from error
     return program, extra
+
+
+def as_module(program: torch.export.ExportedProgram) -> torch.nn.Module:
+    """The program as a module that runs.
+
+    Raises:
+        ModelError: ``MODEL_UNREADABLE`` if its parts do not fit together.
+    """
+    try:
+        return program.module()
+    except Exception as error:
+        # As above: fields that loading did not look at are read here.
+        raise _load_error(error) from error
 
 
 def _archive_names(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
-from ladder_core.classifier.archive import load_export
+from ladder_core.classifier.archive import as_module, load_export
 from ladder_core.classifier.batch import BatchRange, batch_range
 from ladder_core.classifier.checks import agree
 from ladder_core.classifier.free_batch import CannotFree, free_batch
@@ -93,7 +93,7 @@ class LoadedExport:
         program = self.program
         if images.device != self.images.meta["val"].device:
             program = move_to_device_pass(program, images.device)
-        module = program.module()
+        module = as_module(program)
         return self.batch.run(lambda part: output.scores(self._call(module, part)), images)
 
     def _call(self, module: torch.nn.Module, images: Tensor) -> object:
@@ -151,7 +151,7 @@ class LoadedExport:
         specs = self.program.graph_signature.input_specs
         inputs = [tensors[spec.target] if spec.target is not None else images for spec in specs]
         with torch.no_grad():
-            module = self.program.module()
+            module = as_module(self.program)
             expected = self.batch.run(lambda part: _joined(self._call(module, part)), images)
             interpreter = fx.Interpreter(self.program.graph_module, graph=freed)
             freely = _joined(interpreter.run(*inputs))

@@ -1,5 +1,7 @@
 """What is particular to ``torch.export`` files: batch sizes, signatures, decomposed programs, refusals."""
 
+import json
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from ladder_core.classifier import load_classifier
 from ladder_core.errors import ModelError
 from ladder_schema.config import Preprocessing
 from ladder_schema.errors import ErrorCode
+from tests.hostile.base import rewrite
 
 from .zoo import CLASSES, LeNet, Mlp, build, export, images
 
@@ -259,3 +262,23 @@ def test_truncated(tmp_path):
     with pytest.raises(ModelError, match="truncated") as caught:
         load_classifier(path)
     assert caught.value.code is ErrorCode.MODEL_UNREADABLE
+
+
+def test_parts_that_do_not_fit_together_are_named(tmp_path):
+    """Found by mutation: PyTorch looks at the call graph's first name only when the program is to run."""
+    path, whole = (
+        tmp_path / "m.pt2",
+        write(tmp_path / "whole.pt2", build("mlp_softmax"), images("mlp_softmax")),
+    )
+
+    def rename(name: str, data: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return data
+        document = json.loads(data)
+        document["graph_module"]["module_call_graph"][0]["fqn"] = "x"
+        return json.dumps(document).encode()
+
+    rewrite(whole.read_bytes(), path, rename)
+    with pytest.raises(ModelError) as raised:
+        load_classifier(path).probe(images("mlp_softmax"))
+    assert raised.value.code is ErrorCode.MODEL_UNREADABLE

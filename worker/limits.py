@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ladder_schema.errors import ErrorCode
 from worker import cgroups
+from worker.room import Room
 from worker.runtime import Runtime
 from worker.settings import WorkerSettings
 from worker.usage import (
@@ -92,7 +93,7 @@ class Limits:
                 yield ErrorCode.PROTOCOL_VIOLATION, f"The job started more than {MAX_THREADS} threads."
 
     def _too_many_files(self) -> str | None:
-        most, least_left = self._settings.max_disk_bytes, self._settings.min_free_bytes
+        most = self._settings.max_disk_bytes
         try:
             use = self._files()
             if not use.is_certain:
@@ -104,14 +105,20 @@ class Limits:
             return f"The job wrote more than the {most >> 20} MiB of disk allowed."
         if use.files > MAX_FILES:
             return f"The job made more than {MAX_FILES} files."
-        if self._free_bytes() >= least_left:
+        return self._fills_the_disk(use)
+
+    def _fills_the_disk(self, use: DiskUse) -> str | None:
+        least, room = self._settings.min_free_bytes, Room.on_disk_of(self._root)
+        lack = room.lacks(least)
+        if lack is None:
             return None
-        if use.bytes < least_left:
-            # Others have filled the disk; another worker may have room, and so may this one later.
-            raise OSError(errno.ENOSPC, f"fewer than {least_left} bytes are left", str(self._root))
+        own, whole = (use.bytes, room.bytes) if room.free_bytes < least else (use.files, room.files)
+        if 2 * own <= whole:
+            # Not this job alone: another worker may have room, and so may this one when its neighbours end.
+            raise OSError(errno.ENOSPC, f"{lack} left", str(self._root))
         return (
-            f"The worker's disk is full: fewer than {least_left >> 20} MiB were left when the job "
-            f"had written {use.bytes >> 20} MiB."
+            f"The worker's disk is full, with {lack} left, and more than half of it is this job's: "
+            f"{use.bytes >> 20} MiB in {use.files} files."
         )
 
     def _files(self) -> DiskUse:
@@ -122,10 +129,6 @@ class Limits:
         )
         use = disk_use(self._root, max_bytes=most, max_files=MAX_FILES, apart_from=self._root / INPUTS)
         return replace(use, bytes=use.bytes + deleted)
-
-    def _free_bytes(self) -> int:
-        system = os.statvfs(self._root)
-        return system.f_bavail * system.f_frsize
 
 
 def too_much_memory(limit: int) -> str:

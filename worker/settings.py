@@ -62,7 +62,8 @@ class WorkerSettings(Settings):
     min_free_bytes: NonNegativeInt = Field(
         _GIB,
         description="Room that has to be left on the disk of `LADDER_WORK_DIR`, in bytes: below, a job that "
-        "has itself written as much fails, and any other goes back to its queue.",
+        "has itself written more than half of what the disk holds fails, and any other goes back to its "
+        "queue. Inputs that would leave less are not fetched.",
     )
     job_idle_seconds: PositiveFloat = Field(
         3600.0, description="How long an attempt may go on without progress."

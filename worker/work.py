@@ -19,6 +19,7 @@ from worker.endings import Cause, Died, Dropped, Ending, InputLost, Interrupted,
 from worker.lease import Lease
 from worker.limits import group_limit
 from worker.process import ChildProcess
+from worker.room import require_room
 from worker.runtime import Runtime
 from worker.sandbox import Confinement
 from worker.sandbox.proof import needs_gpu
@@ -49,12 +50,13 @@ class Work:
             kept: What earlier attempts left to go on from.
 
         Raises:
-            OSError: The disk failed.
+            OSError: The disk failed; with ``ENOSPC``, it is full or has no room for the inputs.
             OtherVersion: The child is of another version than this worker.
             ladder_jobs.objects.StoreError: The object store failed.
         """
         try:
             with tracing.span("fetch"):
+                self._require_room(kept)
                 self._fetch(self._claim.model, "model")
                 self._fetch(self._claim.dataset, "dataset")
                 resume_from = fetch_checkpoints(self._tools.store, kept, self._workspace, self._check)
@@ -69,6 +71,12 @@ class Work:
             self._is_child_gone = True
             keeper.close(wanted=_goes_on(ending))
         return ending
+
+    def _require_room(self, kept: Mapping[CheckpointName, StoredCheckpoint]) -> None:
+        """Fetch nothing that would leave too little of the disk to the jobs that share it."""
+        claim = self._claim
+        incoming = claim.model.bytes + claim.dataset.bytes + sum(stored.bytes for stored in kept.values())
+        require_room(self._workspace.root, incoming + self._tools.settings.min_free_bytes)
 
     def _fetch(self, upload: UploadRef, name: str) -> None:
         path = self._workspace.inputs / name

@@ -26,8 +26,11 @@ from worker.workspace import Workspace
 
 log = structlog.get_logger(__name__)
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys")
-_OF_GPUS = ("/opt", "/etc/OpenCL")
+_SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime",
+    "/sys/devices/system", "/sys/kernel/mm",
+)  # fmt: skip
+_OF_GPUS = ("/opt", "/etc/OpenCL", "/sys/bus", "/sys/devices", "/sys/module")
 _PROBE_SECONDS = 60.0
 # As seen from within: how many processes there are, which networks, and whether the machine's files are.
 _PROBE = """

@@ -11,6 +11,7 @@ from ladder_schema.errors import ErrorCode
 from worker import cgroups
 from worker.room import Room
 from worker.runtime import Runtime
+from worker.sandbox.confinement import MAX_THREADS
 from worker.settings import WorkerSettings
 from worker.usage import (
     DiskUse,
@@ -23,7 +24,6 @@ from worker.usage import (
 from worker.workspace import INPUTS
 
 MAX_FILES = 100_000
-MAX_THREADS = 4_096
 
 # Walking a directory costs more than reading a process' status, and reading its mappings holds it up.
 _FILES_SECONDS = 1.0

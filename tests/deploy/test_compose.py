@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from worker.sandbox.confinement import MAX_THREADS
+
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -84,3 +86,7 @@ def test_every_service_of_ours_that_stays_says_how_it_is() -> None:
     assert f"http://127.0.0.1:{port}/healthz" in check
     for name in ("api", "worker"):
         assert "healthcheck" not in SERVICES[name]
+
+
+def test_a_workers_child_takes_no_more_than_half_of_the_threads_that_its_container_has() -> None:
+    assert SERVICES["worker"]["pids_limit"] >= 2 * MAX_THREADS

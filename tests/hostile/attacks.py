@@ -61,6 +61,7 @@ _READS = {
     "read_other": Attack("read another job's inputs", Wall.LANDLOCK, _DENIED, target="{other}"),
     "read_environment": Attack("read the worker's environment", Wall.LANDLOCK, _DENIED),
     "write": Attack("overwrite another job's inputs", Wall.LANDLOCK, _DENIED, target="{other}"),
+    "list_cgroups": Attack("look at the control groups", Wall.LANDLOCK, _DENIED, target="/sys/fs/cgroup"),
     "hard_link": Attack("hard link to another job's inputs", Wall.SECCOMP, _REFUSED, target="{other}"),
     "open_up": Attack("chmod another job's inputs", Wall.SECCOMP, _REFUSED, target="{other}"),
     "leave_setuid_file": Attack("leave a setuid program behind", Wall.SECCOMP, _REFUSED),
@@ -121,6 +122,7 @@ _MEMORIES = {
     "fill_shared_memory": Attack("fill /dev/shm", Wall.LANDLOCK, _DENIED),
     "start_threads": _THREADS,
     "lock_bytes": Attack("take file locks without end, in the kernel's memory", Wall.SECCOMP, _REFUSED),
+    "lock_whole": Attack("take the lock by which a worker shows that it lives", Wall.SECCOMP, _REFUSED),
 }
 _TIMES = {
     "spin": Attack(

@@ -42,6 +42,10 @@ def read() -> None:
 read_other = read
 
 
+def list_cgroups() -> None:
+    list(Path(TARGET).iterdir())
+
+
 def read_environment() -> None:
     Path(f"/proc/{os.getppid()}/environ").read_bytes()
 
@@ -261,6 +265,11 @@ def lock_bytes() -> None:
     file = os.open("file", os.O_RDWR | os.O_CREAT)
     for place in count(0, 2):
         fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+
+
+def lock_whole() -> None:
+    """Any directory that a child may read; a worker locks those of its attempts, and of their groups."""
+    fcntl.flock(os.open(".", os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def map_many() -> None:

@@ -117,6 +117,7 @@ def test_a_child_dies_with_what_stands_between(within, tmp_path):
     "name",
     [
         "read_other",
+        "list_cgroups",
         "connect",
         "start_program",
         "signal_parent",
@@ -131,7 +132,7 @@ def test_the_walls_within_hold_as_they_do_without(within, name):
     job = attempt(within, name)
     assert (job.status, job.error_code) == (JobStatus.FAILED, attack.code), job.error_message
     # What cannot even be seen cannot be refused.
-    words = "No such file" if name == "read_other" else attack.words
+    words = "No such file" if name in {"read_other", "list_cgroups"} else attack.words
     assert words in job.error_message
     assert within.child_pids(job.id) == []
 

@@ -15,9 +15,11 @@ import pytest
 from ladder_schema.jobs import JobStatus
 from tests.hostile.attacks import ATTACKS
 from tests.worker.attacked import attempt
+from worker.identity import Identity, start_as
 from worker.sandbox import landlock, policy, proof, seccomp
 from worker.sandbox.confinement import Wall
 from worker.users import child_users
+from worker.workspace import Workspace
 
 WITHOUT_CALLS = Path(__file__).with_name("without_calls.py")
 LANDLOCK = (444, 445, 446)
@@ -49,6 +51,28 @@ numpy.lib.format.open_memmap("cache.npy", mode="w+", dtype="float32", shape=(512
 torch.UntypedStorage.from_file("storage", shared=True, nbytes=1 << 20).fill_(1)
 with open("reserved", "wb") as file:
     os.posix_fallocate(file.fileno(), 0, 1 << 20)
+"""
+TAKE_THREADS = """
+import os, sys, threading
+from worker.sandbox import Confinement, confine
+confine(Confinement(writable=os.getcwd(), readable=(), max_file_bytes=1, max_cpu_seconds=60,
+                    parent=int(sys.argv[1]), own_user=False, gpu=False, strict=True))
+try:
+    while True:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+except RuntimeError:
+    print(sum(thread.ident is not None for thread in threading.enumerate()), flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+SHARE_THREADS = """
+import os, resource, subprocess, sys, threading
+resource.setrlimit(resource.RLIMIT_NPROC, (40, 40))
+command = [sys.executable, "-I", "-c", sys.argv[1], str(os.getpid())]
+child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+count = child.stdout.readline().strip()
+threading.Thread(target=print, args=(f"the child has {count}, and the worker one more",)).start()
+child.communicate()
 """
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -151,6 +175,29 @@ def test_files_are_written_in_every_way_that_a_job_writes_them(tmp_path):
     )
     assert (written.returncode, written.stderr) == (0, "")
     assert (tmp_path / "reserved").stat().st_size == 1 << 20
+
+
+def test_a_child_of_the_workers_user_leaves_threads_to_the_worker(bench):
+    """Of 40 that the user may have, one is the worker's and five are left to it."""
+    users = child_users(bench.settings)
+    if users is None:
+        pytest.skip("only root can be a user who has nothing yet")
+    nobody_else = Identity(60_790, 60_790, must_unveil=users.must_unveil)
+    with (
+        Workspace(bench.settings.work_dir / "job" / "1", nobody_else) as workspace,
+        start_as(
+            nobody_else,
+            (sys.executable, "-I", "-c", SHARE_THREADS, TAKE_THREADS),
+            workspace.root,
+            cwd=workspace.output,
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as worker,
+    ):
+        said, complaints = worker.communicate()
+    assert (said, complaints) == (b"the child has 34, and the worker one more\n", b"")
 
 
 @pytest.mark.parametrize("machine", HEADERS)

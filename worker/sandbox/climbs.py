@@ -133,6 +133,7 @@ def _ordinary(confinement: Confinement, outside: Path) -> Mapping[str, Callable[
         "signal its parent": lambda: os.kill(os.getppid(), 0),
         "have its parent signalled": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()),
         "lock bytes of a file": lambda: _lock_bytes(own / "file"),
+        "lock a file": lambda: fcntl.flock(0, fcntl.LOCK_SH),
         "slow its parent down": lambda: os.sched_setaffinity(os.getppid(), {0}),
         **({} if confinement.gpu else {"share anonymous memory": lambda: mmap.mmap(-1, 4096)}),
         "become root": lambda: os.setuid(0),

@@ -29,7 +29,15 @@ _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
 _MAX_OPEN_FILES = 1_024
-_MAX_PROCESSES = 4_096
+# Of what an ordinary user may have, one in so many is left to the worker, which is that user too.
+_WORKERS_SHARE = 8
+
+MAX_THREADS = 512
+"""Threads of one child.
+
+Half of what a container of docker-compose.yml may have: the worker in there must be able to start its own. A
+child needs two for each core, those of OpenMP for the forward pass and for the backward pass, and some more.
+"""
 
 _OUR_PACKAGES = ("ladder_core", "ladder_schema", "worker")
 _SYSTEM = (
@@ -37,7 +45,7 @@ _SYSTEM = (
     "/dev/urandom", "/dev/random",
     # How many cores, nodes and pages there are: OpenMP, oneDNN and the allocators size themselves by these.
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/kernel",
-    "/sys/devices/system", "/sys/kernel/mm/transparent_hugepage", "/sys/fs/cgroup",
+    "/sys/devices/system", "/sys/kernel/mm/transparent_hugepage",
 )  # fmt: skip
 # Never seen to work on a GPU yet.
 _GPU_READS = (
@@ -169,7 +177,16 @@ def _limit(confinement: Confinement) -> None:
     _set_limit(resource.RLIMIT_FSIZE, confinement.max_file_bytes)
     _set_limit(resource.RLIMIT_CPU, confinement.max_cpu_seconds)
     if confinement.own_user:
-        _set_limit(resource.RLIMIT_NPROC, _MAX_PROCESSES)
+        _set_limit(resource.RLIMIT_NPROC, MAX_THREADS)
+    else:
+        _leave_threads_to_parent()
+
+
+def _leave_threads_to_parent() -> None:
+    """The kernel counts all that a user has: with no thread left, the worker could not even renew a lease."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if soft != resource.RLIM_INFINITY:
+        _set_limit(resource.RLIMIT_NPROC, soft - soft // _WORKERS_SHARE)
 
 
 def _set_limit(what: int, value: int) -> None:

@@ -2,7 +2,8 @@
 
 Not here, and so refused: sockets, starting programs (execve) and processes (fork), other processes' memory
 (ptrace, process_vm_*), mounts and namespaces, keys, BPF, io_uring, userfaultfd, links and device nodes,
-changing users, clocks or limits. Nor what changes a file without opening it (chmod, utime, chown, xattrs):
+changing users, clocks or limits, locks: by those of a directory it can read, a worker knows whose attempts
+have ended. Nor what changes a file without opening it (chmod, utime, chown, xattrs):
 landlock does not look at those, so the child of an ordinary user's worker could change all that user's files.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _FILES = """read write readv writev pread64 pwrite64 preadv pwritev lseek open openat close close_range creat
-dup dup2 dup3 fcntl flock fsync fdatasync sync_file_range ftruncate fadvise64 stat fstat
+dup dup2 dup3 fcntl fsync fdatasync sync_file_range ftruncate fadvise64 stat fstat
 lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir
 umask getdents getdents64 mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2"""
 

@@ -14,10 +14,9 @@ from uuid import uuid4
 from ladder_schema.protocol import Done, Hello, Message, Stop
 from worker.cgroups import Cgroup, Cgroups, Limit
 from worker.identity import OuterWall
-from worker.limits import MAX_THREADS
 from worker.process import ChildProcess
 from worker.sandbox.climbs import ANSWER, HOARD_BYTES
-from worker.sandbox.confinement import Confinement
+from worker.sandbox.confinement import MAX_THREADS, Confinement
 from worker.usage import deleted_bytes, memory_and_threads
 from worker.workspace import Workspace
 

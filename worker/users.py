@@ -14,6 +14,7 @@ import structlog
 
 from worker.identity import Identity, must_unveil
 from worker.settings import WorkerSettings
+from worker.workdir import prepare_work_dir
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +50,11 @@ class ChildUsers:
         A user whose process or files a dead worker left behind stays unused until they are gone.
 
         Raises:
-            OSError: All of them are taken.
+            OSError: All of them are taken, or the work directory is not the worker's alone any more.
         """
+        prepare_work_dir(self.work_dir)
         locks = self.work_dir / _LOCKS
-        locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        locks.mkdir(mode=0o700, exist_ok=True)
         for uid in range(self.first, self.first + self.count):
             with _locked(locks / str(uid)) as is_ours:
                 # Asked under the lock: what is free now stays so.

@@ -19,12 +19,15 @@ _REMEDY = (
 )
 
 
-class WorkDirError(Exception):
-    """The work directory is not the worker's alone."""
+class WorkDirError(OSError):
+    """The work directory is not the worker's alone; to a running worker that is a fault of its disk."""
 
 
 def prepare_work_dir(path: Path) -> None:
-    """Make the work directory, or make sure that the one there is belongs to the worker or to root alone.
+    """Make the work directory, or make sure that the one there belongs to the worker or to root alone.
+
+    To be called before anything is put there, each time: what clears old files away (systemd-tmpfiles, below
+    `/var/tmp`) may have taken the directory meanwhile, and somebody else its name. It takes a few calls.
 
     An empty one that is somebody else's is taken over where only root and the worker's user can have put it:
     a volume of a container comes so.

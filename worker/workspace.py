@@ -11,6 +11,7 @@ import structlog
 
 from worker.identity import Identity
 from worker.removal import remove_tree
+from worker.workdir import prepare_work_dir
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,11 @@ class Workspace:
     """
 
     def __init__(self, root: Path, identity: Identity | None) -> None:
+        """Take the place, `<work directory>/<job>/<attempt>`, and who the child will be.
+
+        Entering raises `worker.workdir.WorkDirError` where the work directory is not the worker's alone any
+        more.
+        """
         self.root = root
         self.inputs = root / INPUTS
         self.output = root / "output"
@@ -46,7 +52,7 @@ class Workspace:
 
     def __enter__(self) -> Self:
         job_dir = self.root.parent
-        job_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prepare_work_dir(job_dir.parent)
         job_dir.mkdir(mode=0o700, exist_ok=True)
         with ExitStack() as undo:
             undo.callback(os.close, _take_lock(self.root))

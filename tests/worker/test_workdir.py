@@ -1,6 +1,7 @@
 """A work directory that another user has prepared is not used."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from ladder_jobs.states import Outcome
+from ladder_schema.jobs import JobStatus
+from worker.users import child_users
 from worker.workdir import WorkDirError, prepare_work_dir
+from worker.workspace import Workspace
 
 OTHER = 60_799
 
@@ -118,4 +123,39 @@ def test_a_worker_refuses_to_start_on_it(bench, shared, command):
     assert refused.returncode == 1
     assert f"LADDER_WORK_DIR, {shared}/work, is of user {OTHER}. " in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert list((shared / "work").iterdir()) == []
+
+
+def test_a_running_worker_does_nothing_in_one_that_somebody_else_has_made_meanwhile(bench, shared):
+    """As after systemd-tmpfiles, which clears /var/tmp of what has long not been used."""
+    bench.configure(work_dir=shared / "work")
+    prepare_work_dir(shared / "work")
+    bench.users = child_users(bench.settings)
+    job_id = bench.submit()
+    shutil.rmtree(shared / "work")
+    made_by_other(shared / "work")
+    with bench.running("succeed", retry_seconds=60.0):
+        bench.wait_until(lambda: [row.outcome for row in bench.attempts(job_id)] == [Outcome.RELEASED])
+        bench.shutdown.set()
+    assert list((shared / "work").iterdir()) == []
+    assert bench.job(job_id).status is JobStatus.QUEUED
+
+
+def test_one_that_was_cleared_away_is_made_anew(tmp_path):
+    work_dir = tmp_path / "work"
+    with Workspace(work_dir / "job" / "1", None):
+        pass
+    work_dir.rmdir()
+    with Workspace(work_dir / "job" / "2", None):
+        assert work_dir.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("prepare", [made_by_other, linked_by_other, open_to_all])
+def test_neither_a_workspace_nor_a_users_lock_is_made_in_one_of_somebody_else(bench, shared, prepare):
+    prepare(shared / "work")
+    users = child_users(bench.settings.model_copy(update={"work_dir": shared / "work"}))
+    with pytest.raises(WorkDirError), Workspace(shared / "work" / "job" / "1", None):
+        pass
+    with pytest.raises(WorkDirError), users.borrow():
+        pass
     assert list((shared / "work").iterdir()) == []

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Never
 
@@ -67,16 +68,19 @@ class ChildProcess:
         self.pid = self._process.pid
         self.cgroup = cgroup
         self._has_outer_wall = outer_wall is not None
-        self.enter_cgroup()
-        self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
-        self._log = _LogCopy(_pipe(self._process.stderr), log, max_log_bytes)
-        self._lines = LineBuffer(MAX_LINE_BYTES)
-        self._pidfd = os.pidfd_open(self.pid)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._pidfd, selectors.EVENT_READ)
-        self._selector.register(self._stdout, selectors.EVENT_READ)
+        with ExitStack() as undo:
+            undo.callback(self._abandon)
+            self.enter_cgroup()
+            self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
+            os.set_blocking(self._stdin.fileno(), False)
+            os.set_blocking(self._stdout.fileno(), False)
+            self._log = _LogCopy(_pipe(self._process.stderr), log, max_log_bytes)
+            self._lines = LineBuffer(MAX_LINE_BYTES)
+            self._pidfd = os.pidfd_open(self.pid)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._pidfd, selectors.EVENT_READ)
+            self._selector.register(self._stdout, selectors.EVENT_READ)
+            undo.pop_all()
         self.exited = False
 
     def enter_cgroup(self) -> None:
@@ -86,8 +90,7 @@ class ChildProcess:
         try:
             self.cgroup.add(family(self.pid))
         except BaseException:
-            self._process.kill()
-            self._process.wait()
+            self._abandon()
             raise
 
     def send(self, message: Start | Stop) -> None:
@@ -156,6 +159,11 @@ class ChildProcess:
         """The last of what the child wrote to its standard error."""
         return self._log.tail
 
+    def _abandon(self) -> None:
+        """End a child that nobody would watch."""
+        self._process.kill()
+        self._process.wait()
+
     def _read(self) -> bytes | None:
         try:
             return os.read(self._stdout.fileno(), _CHUNK_BYTES)
@@ -175,7 +183,7 @@ class _LogCopy(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self._source, self._target.open("wb", buffering=0) as file:
+        with self._source, self._opened() as file:
             while chunk := self._source.read(_CHUNK_BYTES):
                 self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
                 try:
@@ -184,6 +192,14 @@ class _LogCopy(threading.Thread):
                 except OSError:
                     # A full disk: without somebody who reads, the child would stand still.
                     self._left = 0
+
+    def _opened(self) -> IO[bytes]:
+        try:
+            return self._target.open("wb", buffering=0)
+        except OSError:
+            log.warning("child_log_lost", path=str(self._target), exc_info=True)
+            self._left = 0
+            return BytesIO()
 
 
 def _leave_behind(pid: int) -> Never:

@@ -28,6 +28,9 @@ MAX_FILES = 100_000
 # Walking a directory costs more than reading a process' status, and reading its mappings holds it up.
 _FILES_SECONDS = 1.0
 
+# A child stands still to be looked at for one part in so many of its time, and is never let off for longer.
+_STANDSTILL_PART, _MAX_UNSTOPPED_SECONDS = 20, 10.0
+
 Exceeded = tuple[ErrorCode, str]
 
 
@@ -61,6 +64,7 @@ class Limits:
         self._root = root.resolve()
         self._progressed = time.monotonic()
         self._files_at = 0.0
+        self._stop_from = 0.0
         self._memory_in_files = 0
 
     def note_progress(self) -> None:
@@ -95,10 +99,7 @@ class Limits:
     def _too_many_files(self) -> str | None:
         most = self._settings.max_disk_bytes
         try:
-            use = self._files()
-            if not use.is_certain:
-                with standing_still(self._pid):
-                    use = self._files()
+            use = self._settled_files()
         except HiddenFilesError as error:
             return f"The job's files cannot be measured: {error}."
         if use.bytes > most:
@@ -120,6 +121,21 @@ class Limits:
             f"The worker's disk is full, with {lack} left, and more than half of it is this job's: "
             f"{use.bytes >> 20} MiB in {use.files} files."
         )
+
+    def _settled_files(self) -> DiskUse:
+        """What the job has on the disk; where something may have moved past the look, as it stands still.
+
+        Where another machine's clock dates the changes, or this one's has been set back, that is so at
+        every look.
+        """
+        use, began = self._files(), time.monotonic()
+        if use.is_certain or began < self._stop_from:
+            return use
+        with standing_still(self._pid):
+            use = self._files()
+        took = time.monotonic() - began
+        self._stop_from = began + min(_MAX_UNSTOPPED_SECONDS, _STANDSTILL_PART * took)
+        return use
 
     def _files(self) -> DiskUse:
         """All that the job has on the disk, deleted or not."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,12 +16,21 @@ from ladder_jobs.states import Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 from tests.worker.conftest import Bench
+from worker import limits
 from worker.identity import start_as
 from worker.limits import Limits
 from worker.removal import remove_tree
 from worker.runtime import Runtime
 from worker.sandbox.seccomp import ARCHITECTURES
-from worker.usage import HiddenFilesError, deleted_bytes, disk_use, family, memory_and_threads, standing_still
+from worker.usage import (
+    DiskUse,
+    HiddenFilesError,
+    deleted_bytes,
+    disk_use,
+    family,
+    memory_and_threads,
+    standing_still,
+)
 from worker.users import child_users
 from worker.workspace import Workspace
 
@@ -83,7 +93,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("only root can mount a small file system")
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "none", str(place)], check=True)
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
@@ -244,6 +254,28 @@ def test_directories_that_move_are_found_while_their_process_stands_still(tmp_pa
         for _ in range(50):
             with standing_still(pid):
                 assert disk_use(tmp_path, **PLENTY).bytes > 8 * MIB
+
+
+def test_a_child_stands_still_for_a_small_part_of_its_time(bench, monkeypatch, tmp_path):
+    """Also where no look is ever certain, as on a disk that another machine's clock dates."""
+    now, stops = 1_000.0, []
+
+    @contextmanager
+    def standing_still_for_long(_: int) -> Iterator[None]:
+        nonlocal now
+        yield
+        now += 0.2
+        stops.append(now)
+
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(limits, "standing_still", standing_still_for_long)
+    monkeypatch.setattr(limits, "disk_use", lambda *_, **__: DiskUse(0, 0, is_certain=False))
+    with holding("pass", tmp_path) as pid:
+        watch = Limits(bench.settings, Runtime(None, 3600.0, 0.0), pid, tmp_path)
+        for _ in range(600):
+            now += 0.1
+            assert not watch.exceeded()
+    assert 10 <= len(stops) <= 16
 
 
 def test_what_rests_is_certain_at_the_first_look(tmp_path):

@@ -66,7 +66,7 @@ def sandbox(
     """Try to climb the walls around uploaded models, and show which of them stand here."""
     from worker.bubblewrap import find_bubblewrap  # noqa: PLC0415 - each command loads only what it needs
     from worker.cgroups import delegated_cgroups  # noqa: PLC0415
-    from worker.devices import pin_card  # noqa: PLC0415
+    from worker.devices import choose_device, pin_card  # noqa: PLC0415
     from worker.sandbox.proof import needs_gpu, prove  # noqa: PLC0415
     from worker.users import child_users  # noqa: PLC0415
     from worker.workdir import prepare_work_dir  # noqa: PLC0415
@@ -74,10 +74,11 @@ def sandbox(
     settings = _settings()
     with _refusals():
         prepare_work_dir(settings.work_dir)
-        pin_card(device.value)
+        chosen = choose_device(device.value, queue=Queue.CPU)
+        pin_card(chosen)
         users, cgroups = child_users(settings), delegated_cgroups()
-        bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(device.value))
-        climbs = prove(settings, users, device.value, cgroups=cgroups, bubblewrap=bubblewrap)
+        bubblewrap = find_bubblewrap(settings, users, gpu=needs_gpu(chosen))
+        climbs = prove(settings, users, chosen, cgroups=cgroups, bubblewrap=bubblewrap)
     typer.echo("| attempt | wall | expected | outcome |\n|---|---|---|---|")
     for climb in climbs:
         typer.echo(f"| {climb.attempt} | {climb.wall or '-'} | {climb.expected} | {climb.outcome} |")

@@ -94,7 +94,7 @@ Device Minor: \t {minor}
 GPU Excluded:\t No
 """
 FIRST, SECOND = "GPU-1111aaaa-0000-1111-2222-333344445555", "GPU-2222bbbb-0000-1111-2222-333344445555"
-SHARED = {"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"}
+SHARED = {"nvidiactl", "nvidia-uvm"}
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
 
 
@@ -106,7 +106,7 @@ def two_cards(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     dev, driver = tmp_path / "dev", tmp_path / "driver"
     (dev / "nvidia-caps").mkdir(parents=True)
-    for name in ("nvidia0", "nvidia1", "nvidia-modeset", *SHARED):
+    for name in ("nvidia0", "nvidia1", "nvidia-modeset", "nvidia-uvm-tools", *SHARED):
         (dev / name).touch()
 
     def build(second: str = H100, uuid: str = SECOND) -> dict[str, Path]:

@@ -131,6 +131,20 @@ def test_what_a_worker_cannot_see_keeps_it_from_starting(bench):
     assert "CAP_SYS_PTRACE" in refused.stderr
 
 
+@pytest.mark.parametrize("command", ["hardening", "sandbox"])
+def test_the_walls_are_those_of_the_device_that_a_worker_would_choose(bench, command):
+    """Where there is no GPU, a worker for one would not start: nor are its walls shown."""
+    refused = subprocess.run(
+        [sys.executable, "-m", "worker", command, "--device", "cuda"],
+        env={**bench.environment(), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "--device is cuda, and no GPU can be used here: " in refused.stderr
+
+
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """One that every user can reach: no closed directory on the way is what stops them."""

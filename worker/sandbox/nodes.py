@@ -12,7 +12,8 @@ from pathlib import Path
 DEV = Path("/dev")
 DRIVER = Path("/proc/driver/nvidia")
 
-_SHARED = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
+# Not nvidia-uvm-tools, by which profilers watch: CUDA itself opens it for nobody.
+_SHARED = ("nvidiactl", "nvidia-uvm")
 _OF_INSTANCES = "nvidia-caps"
 _FIELD = re.compile(r"^([\w ]+?):\s+(.+?)\s*$", re.MULTILINE)
 

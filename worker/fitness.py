@@ -41,7 +41,7 @@ class Fitness:
         """Try disk and store for some seconds at most, and say what does not work."""
         try:
             self._try_disk()
-            self._store.now()
+            self._store.prove()
         except StoreError as error:
             return str(error)
         except OSError as error:

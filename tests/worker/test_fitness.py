@@ -1,12 +1,23 @@
 """A worker that is ill claims nothing: one job is given back, and none has to pay for it."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import text
 
+from ladder_jobs.objects import ObjectStore
+from ladder_jobs.settings import Settings
 from ladder_jobs.states import Outcome
+from ladder_local.directory import DataDirectory
+from ladder_local.servers.seaweedfs import SeaweedFS
+from ladder_local.supervisor import Supervisor
 from ladder_schema.jobs import JobStatus
 from worker.endings import OtherVersion
 from worker.fitness import Fitness
@@ -53,6 +64,32 @@ def test_a_disk_with_next_to_nothing_left_is_an_ailment(bench):
     assert Fitness(bench.settings, bench.shutdown).ailment() is None
     bench.configure(min_free_bytes=1 << 62)
     assert "of LADDER_MIN_FREE_BYTES" in Fitness(bench.settings, bench.shutdown).ailment()
+
+
+@pytest.fixture
+def store_without_volumes(settings) -> Iterator[Settings]:
+    """A SeaweedFS whose volume server is away: it answers, and keeps names, but no contents."""
+    path = Path(tempfile.mkdtemp(prefix="ladder-volumes-"))
+    try:
+        with DataDirectory(path) as directory, Supervisor(directory) as supervisor:
+            server = SeaweedFS(directory, settings.s3_bucket)
+            command = server.prepare()
+            process = supervisor.start(replace(command, argv=(*command.argv, "-volume=false")))
+            given = {"s3_endpoint": server.endpoint, "s3_secret_key": SecretStr(server.secret_key)}
+            without = settings.model_copy(update=given)
+            process.wait_until(ObjectStore(without).ensure_bucket, server.ready_seconds)
+            process.wait_until(ObjectStore(without).now, server.ready_seconds)
+            yield without
+            server.clean_up()
+    finally:
+        shutil.rmtree(path)
+
+
+def test_a_store_that_takes_names_and_no_contents_is_an_ailment(bench, store_without_volumes):
+    bench.configure(
+        s3_endpoint=store_without_volumes.s3_endpoint, s3_secret_key=store_without_volumes.s3_secret_key
+    )
+    assert "the object store" in Fitness(bench.settings, bench.shutdown).ailment()
 
 
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_cure(bench, servers):

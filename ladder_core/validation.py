@@ -49,7 +49,7 @@ def check_labels(dataset: Dataset, classes: int) -> None:
     Raises:
         DatasetError: One is not.
     """
-    counted = " (one score per image counts as two)" if classes == 2 else ""
+    counted = " (one score per image counts as two: is the model a regression?)" if classes == 2 else ""
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         largest = int(split.targets().max())
         if largest >= classes:

@@ -8,6 +8,7 @@ Keys say whose an object is::
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _SKEWED = "RequestTimeTooSkewed"
 _BUCKET_IS_OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
+_PROOF_BYTES = 1 << 16
 
 
 class StoreError(Exception):
@@ -250,6 +252,20 @@ class ObjectStore:
         """Give up an unfinished upload; one that is not there is fine."""
         with suppress(ObjectMissingError), _translated(upload.key):
             self._client._abort_multipart_upload(self._bucket, upload.key, upload.id)  # noqa: SLF001
+
+    def prove(self) -> None:
+        """Make sure that the store takes what is put, gives it back, and deletes it.
+
+        With a body: one that keeps names apart from contents may take an object of no bytes, and no other.
+        """
+        key = upload_key(uuid4(), uuid4())  # left behind by a crash, it is an orphan like any other
+        content = os.urandom(_PROOF_BYTES)
+        with _translated(key):
+            self._client.put_object(self._bucket, key, io.BytesIO(content), len(content))
+        returned = b"".join(self.open(key))
+        self.delete(key)
+        if returned != content:
+            raise StoreError("the object store gives back other bytes than it was given")
 
     def now(self) -> datetime:
         """What time the store would write on an object now: its clock may differ from everybody else's."""

@@ -14,7 +14,7 @@ from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
 
-PROTOCOL_VERSION: Literal[2] = 2
+PROTOCOL_VERSION: Literal[3] = 3
 MAX_LINE_BYTES = 1 << 16
 
 
@@ -53,7 +53,7 @@ class Start(_Message):
     """Parent to child, first line: what to do."""
 
     type: Literal["start"] = "start"
-    version: Literal[2] = PROTOCOL_VERSION
+    version: Literal[3] = PROTOCOL_VERSION
     model: Path = Field(description="The uploaded model, readable by the child.")
     dataset: Path = Field(description="The uploaded dataset, readable by the child.")
     work_dir: Path = Field(description="The one directory the child may write to.")
@@ -65,6 +65,16 @@ class Start(_Message):
         30.0, description="How often a training leaves a checkpoint, in seconds."
     )
     config: JobConfig
+
+
+class Rehearse(_Message):
+    """Parent to child, first line in place of a job: show that one could run, by computing on the device.
+
+    The child answers `Done` or `Failed`.
+    """
+
+    type: Literal["rehearse"] = "rehearse"
+    device: str = Field(description="Torch device, e.g. `cpu` or `cuda`.")
 
 
 class Stop(_Message):
@@ -120,5 +130,8 @@ class Stopped(_Message):
 Message = Hello | Progress | Checkpoint | Done | Failed | Stopped
 """Whatever a child may say."""
 
-TO_CHILD: TypeAdapter[Start | Stop] = TypeAdapter(Annotated[Start | Stop, Field(discriminator="type")])
+Order = Start | Rehearse | Stop
+"""Whatever a parent may say."""
+
+TO_CHILD: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="type")])
 FROM_CHILD: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])

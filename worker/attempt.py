@@ -3,17 +3,18 @@
 import errno
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from ladder_jobs import claims, joblogs, tracing
-from ladder_jobs.claims import Claim, LeaseLost, StoredArtifact
-from ladder_jobs.objects import StoredObject, StoreError, attempt_key
+from ladder_jobs.claims import Answer, Claim, LeaseLost, StoredArtifact
+from ladder_jobs.objects import StoredObject, attempt_key
 from ladder_jobs.states import Outcome
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobError, JobStatus
@@ -24,6 +25,7 @@ from worker.endings import (
     Dropped,
     Finished,
     Interrupted,
+    NotStarted,
     OtherVersion,
     ProtocolViolation,
     Refused,
@@ -31,7 +33,7 @@ from worker.endings import (
 from worker.fitness import Fitness
 from worker.joblog import Growth, store_log
 from worker.lease import Lease
-from worker.results import Result, collect
+from worker.results import Result, collect, discard
 from worker.tools import Tools
 from worker.transfer import Check, store_file
 from worker.users import borrowed
@@ -50,7 +52,13 @@ INTERNAL = JobError(
 )
 """The error of a job that the service itself cannot run."""
 
-_DISCARD_SECONDS = 2.0
+NO_ROOM = JobError(
+    code=ErrorCode.DISK_LIMIT,
+    message="No worker had enough room on its disk for the job's files, however often it was tried; post a "
+    "smaller dataset, or ask the operator for workers with larger disks.",
+    stage=None,
+)
+"""The error of a job that fits on no disk."""
 
 _T = TypeVar("_T")
 
@@ -60,7 +68,7 @@ class Attempt:
 
     Attributes:
         outcome: How the attempt ended; None until its end is certain.
-        met_outage: Whether it ended because the worker's disk or object store failed it.
+        ailment: What was found to be wrong with the worker when the attempt met an outage; None if nothing.
     """
 
     def __init__(self, tools: Tools, claim: Claim, fitness: Fitness) -> None:
@@ -70,7 +78,7 @@ class Attempt:
         self._settings = tools.settings
         self._lease = Lease(tools.sessions, claim, self._settings)
         self.outcome: Outcome | None = None
-        self.met_outage = False
+        self.ailment: str | None = None
         self._log: StoredObject | None = None
         self._is_unsure = False
 
@@ -82,34 +90,60 @@ class Attempt:
             OtherVersion: The child is of another version than this worker; the job is back in its queue.
             sqlalchemy.exc.SQLAlchemyError: The database failed, and the job may or may not be settled.
         """
-        with self._lease as lease:
+        with ExitStack() as held:
             try:
-                self._run(lease)
+                self._run_or_release(held)
             except OtherVersion:
-                self.release("its worker is of another version than the process it started")
+                try:
+                    self.release("its worker is of another version than the process it started")
+                except Exception:
+                    # Lost, or Postgres is away: whatever becomes of the job, this worker has to end.
+                    log.warning("attempt_left_unsettled", exc_info=True)
                 raise
-            except (OSError, StoreError) as outage:
-                event = "disk_full" if _is_disk_full(outage) else "attempt_interrupted"
-                log.warning(event, work_dir=str(self._settings.work_dir), exc_info=True)
-                self._release_after(f"its worker met an outage: {type(outage).__name__}")
+
+    def _run_or_release(self, held: ExitStack) -> None:
+        """Run the job; where something else ends its attempt, give it back, holding the lease until then."""
+        try:
+            self._run(held.enter_context(self._lease))
+        except (LeaseLost, OtherVersion, SQLAlchemyError):
+            raise
+        except Exception as outage:
+            # Disk or store, but also no memory, no threads, and what nobody thought of: not the job's fault.
+            is_full = _is_disk_full(outage)
+            event = "disk_full" if is_full else "attempt_interrupted"
+            log.warning(event, work_dir=str(self._settings.work_dir), exc_info=True)
+            self._release_after(type(outage).__name__, NO_ROOM if is_full else INTERNAL)
 
     def _run(self, lease: Lease) -> None:
+        try:
+            if (ending := self._run_child(lease)) is not None:
+                self._settle_outage(ending)
+        except LeaseLost:
+            self._discard([self._log.key] if self._log else [])
+            raise
+
+    def _run_child(self, lease: Lease) -> Died | NotStarted | Dropped | None:
+        """Do all that takes the attempt's files.
+
+        Returns:
+            An ending that is not settled, after which to look for what ails the worker: its disk only when
+            the job's files are gone.
+        """
         root = self._settings.attempt_dir(self._claim.job_id, self._claim.attempt)
         with borrowed(self._tools.users) as identity, Workspace(root, identity) as workspace:
             lease.carry(Growth(self._claim, workspace.log))
             kept = self._write(lambda session: claims.checkpoints_of(session, self._claim))
             ending = Work(self._tools, self._claim, workspace, lease).do(kept)
             self._log = store_log(self._tools.store, self._claim, workspace.log, lease, self._tools.shutdown)
-            try:
-                match ending:
-                    case Finished():
-                        with tracing.span("publish"):
-                            self._publish(workspace, lease)
-                    case _:
-                        self._settle(ending)
-            except LeaseLost:
-                self._discard([self._log.key] if self._log else [])
-                raise
+            match ending:
+                case Died() | NotStarted() | Dropped(cause=Cause.BROKEN):
+                    return ending
+                case Finished():
+                    with tracing.span("publish"):
+                        self._publish(workspace, lease)
+                case _:
+                    self._settle(ending)
+        return None
 
     def release(self, reason: str) -> None:
         """Give the job back to its queue."""
@@ -119,37 +153,59 @@ class Attempt:
         """End the job with an error."""
         self._end(lambda session: claims.settle_failed(session, self._claim, error))
 
-    def _release_after(self, outage: str) -> None:
-        """Give the job back; only where the worker itself is fit is the outage counted as the job's."""
-        self.met_outage = True
-        ailment = self._fitness.ailment()
-        if ailment is not None:
-            self.release(f"its worker met an outage: {ailment}")
-            return
-        self._end(
+    def _release_after(self, outage: str, error: JobError = INTERNAL) -> None:
+        self._give_back(
             lambda session: claims.release_after_outage(
                 session,
                 self._claim,
-                reason=outage,
+                reason=f"its worker met an outage: {outage}",
                 max_outages=self._settings.max_outages,
                 pause_seconds=self._settings.retry_seconds,
-                error=INTERNAL,
+                error=error,
             )
         )
 
-    def _settle(self, ending: Refused | Died | Dropped) -> None:
+    def _give_back(self, counted: Callable[[Session], object]) -> None:
+        """Give the job back; only where the worker itself is fit is what happened counted as the job's."""
+        self.ailment = self._find_ailment()
+        if self.ailment is None:
+            self._end(counted)
+        else:
+            self.release(f"its worker met an outage: {self.ailment}")
+
+    def _find_ailment(self) -> str | None:
+        """What is wrong with this worker; not looked for while somebody waits for the attempt's end."""
+
+        def check() -> None:
+            if self._lease.answer is not Answer.GO_ON:
+                raise Interrupted(Cause.LOST if self._lease.answer is Answer.LOST else Cause.CANCEL)
+            if self._tools.shutdown.is_set():
+                raise Interrupted(Cause.SHUTDOWN)
+
+        try:
+            return self._fitness.ailment(check)
+        except Interrupted:
+            return None
+
+    def _settle_outage(self, ending: Died | NotStarted | Dropped) -> None:
+        log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
+        match ending:
+            case Died(error=error):
+                self._give_back(lambda session: self._release(session, reason=error.message, error=error))
+            case NotStarted(reason=reason):
+                self._release_after(reason)
+            case Dropped():
+                self._release_after("it could not renew its lease any more")
+
+    def _settle(self, ending: Refused | Dropped) -> None:
         log.info("attempt_ended", ending=type(ending).__name__.lower(), detail=str(ending))
         match ending:
             case Refused(error=error):
                 self.fail(error)
-            case Died(error=error):
-                self._end(lambda session: self._release(session, reason=error.message, error=error))
             case Dropped(cause=Cause.CANCEL):
                 self._end(lambda session: claims.settle_cancelled(session, self._claim))
             case Dropped(cause=Cause.SHUTDOWN):
                 self.release("its worker was stopped")
-            case Dropped(cause=Cause.BROKEN):
-                self._release_after("its worker could not renew its lease any more")
             case Dropped(cause=Cause.LOST):
                 raise LeaseLost(str(self._claim.job_id))
 
@@ -191,6 +247,7 @@ class Attempt:
             reason=reason,
             child_died=error is not None,
             max_child_deaths=self._settings.max_child_deaths,
+            pause_seconds=0.0 if error is None else self._settings.death_pause_seconds,
             error=error,
         )
 
@@ -208,18 +265,24 @@ class Attempt:
         give_up_at = time.monotonic() + self._settings.settle_seconds
         while True:
             try:
-                with self._tools.sessions.begin() as session:
-                    self._lease.write_pending(session)
-                    if self._log is not None:
-                        joblogs.record_log(session, self._claim, self._log)
-                    return write(session)
+                return self._commit(write)
             except DATABASE_OUTAGE:
-                # The commit may have reached Postgres although its answer did not reach us.
-                self._is_unsure = True
                 if self._tools.shutdown.is_set() or time.monotonic() > give_up_at:
                     raise
                 log.warning("database_unavailable", exc_info=True)
                 self._tools.shutdown.wait(self._settings.heartbeat_seconds)
+
+    def _commit(self, write: Callable[[Session], _T]) -> _T:
+        with self._tools.sessions.begin() as session:
+            self._lease.write_pending(session)
+            if self._log is not None:
+                joblogs.record_log(session, self._claim, self._log)
+            written = write(session)
+            session.flush()
+            # From here on all that can fail is the commit, which may reach Postgres all the same.
+            self._is_unsure = True
+        self._is_unsure = False
+        return written
 
     def _key(self, result: Result) -> str:
         return attempt_key(self._claim.job_id, self._claim.attempt, result.path.name)
@@ -237,27 +300,9 @@ class Attempt:
         )
 
     def _discard(self, keys: Sequence[str]) -> None:
-        """Delete what was stored for nothing, unless it may have been published after all.
-
-        What a silent store does not delete within seconds is left to housekeeping.
-        """
-        if self._is_unsure:
-            return
-        grace = Grace(_DISCARD_SECONDS)
-
-        def delete(go_on: Check) -> None:
-            for key in keys:
-                go_on()
-                self._tools.store.delete(key)
-
-        def check() -> None:
-            if grace.is_over():
-                raise StoreError("it took too long")
-
-        try:
-            breakable(delete, check, linger_seconds=0.0)
-        except StoreError:
-            log.warning("objects_left_behind", exc_info=True)
+        """Delete what was stored for nothing, unless it may have been published after all."""
+        if not self._is_unsure:
+            discard(self._tools.store, keys)
 
 
 def _is_disk_full(outage: Exception) -> bool:

@@ -8,12 +8,11 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ladder_jobs import claims
 from ladder_jobs.claims import Claim, LeaseLost, StoredCheckpoint, UploadRef
-from ladder_jobs.objects import ObjectStore, StoreError, attempt_key
+from ladder_jobs.objects import ObjectStore, attempt_key
 from ladder_schema.protocol import CHECKPOINTS, CheckpointName
 from worker.breakable import breakable
 from worker.endings import InputLost, Interrupted
@@ -72,7 +71,8 @@ class CheckpointKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(wanted=False)
+        # What ends the supervision of a child with an exception is an outage, and another attempt follows.
+        self.close(wanted=error is not None)
 
     def note(self, name: CheckpointName) -> None:
         """The child says that this checkpoint is complete.
@@ -118,8 +118,9 @@ class CheckpointKeeper:
                 self._keep(name, path)
             except (_NotWanted, Interrupted, LeaseLost):
                 return
-            except (OSError, StoreError, SQLAlchemyError) as error:
-                log.warning("checkpoint_not_stored", checkpoint=name, error=str(error))
+            except Exception as error:
+                # Whatever it is: the next one may fare better, and nobody else would store it.
+                log.warning("checkpoint_not_stored", checkpoint=name, error=str(error), exc_info=True)
 
     def _next(self) -> tuple[CheckpointName, Path] | None:
         """Wait for a checkpoint; None is the end."""

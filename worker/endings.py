@@ -4,11 +4,13 @@
   x Finished     the child says its results are complete
   x Refused      the job has failed, and trying again would change nothing
   x Died         the child died; another attempt may fare better
+  x NotStarted   the child died before it had seen anything of the job
   x Dropped      somebody wants the attempt to stop: the owner, another worker or whoever runs this one
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, JobError, Stage
@@ -48,13 +50,20 @@ class Died:
 
 
 @dataclass(frozen=True)
+class NotStarted:
+    """The child died before it had said that it is there: no upload can be the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Dropped:
     """The attempt was stopped from outside."""
 
     cause: Cause
 
 
-Ending = Finished | Refused | Died | Dropped
+Ending = Finished | Refused | Died | NotStarted | Dropped
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -71,6 +80,14 @@ class OutOfTime(Exception):  # noqa: N818 - a state of the job, not of the code
 
 class OtherVersion(Exception):  # noqa: N818 - a state of the installation, not of the code
     """The child or the database is of another version than the worker: somebody installed one meanwhile."""
+
+    @classmethod
+    def of_child(cls, version: int, ours: int) -> Self:
+        """A child that speaks another version of the protocol."""
+        return cls(
+            f"the child speaks version {version} of the protocol and this worker version {ours}: it was "
+            "installed anew while the worker ran; start the worker again"
+        )
 
 
 class ProtocolViolation(Exception):  # noqa: N818 - the protocol's own word

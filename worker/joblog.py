@@ -90,6 +90,6 @@ def store_log(
         return breakable(partial(store_file, store, key, path, MEDIA_TYPE), check, linger_seconds=0.0)
     except (FileNotFoundError, Interrupted):
         return None
-    except StoreError as error:
+    except (OSError, StoreError) as error:
         log.warning("log_not_stored", error=str(error))
         return None

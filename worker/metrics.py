@@ -7,7 +7,7 @@ from contextlib import suppress
 from prometheus_client import Counter, Gauge, Histogram
 
 from ladder_jobs.states import Outcome
-from worker.endings import Died, Dropped, Ending, Finished, Refused
+from worker.endings import Died, Dropped, Ending, Finished, NotStarted, Refused
 from worker.sandbox.confinement import Wall
 from worker.sandbox.proof import Climb
 from worker.usage import memory_and_threads
@@ -19,7 +19,7 @@ _STAGE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 2
 BUSY = Gauge("ladder_worker_busy", "Whether this worker has a job in hands, 0 or 1.")
 UNFIT = Gauge(
     "ladder_worker_unfit",
-    "Whether this worker claims nothing until its disk, clock or object store works again, 0 or 1.",
+    "Whether this worker claims nothing until its disk, clock, object store and children work again, 0 or 1.",
 )
 ATTEMPTS = Counter(
     "ladder_attempts",
@@ -45,8 +45,8 @@ STAGE_SECONDS = Histogram(
 )
 CHILD_EXITS = Counter(
     "ladder_child_exits",
-    "Children that are gone, by cause: ok, cancel, shutdown, lost, broken, or the job's error code; and the "
-    "signal that ended them, if one did.",
+    "Children that are gone, by cause: ok, cancel, shutdown, lost, broken, not_started, or the job's error "
+    "code; and the signal that ended them, if one did.",
     ["cause", "signal"],
 )
 CHILD_MEMORY = Gauge("ladder_child_resident_bytes", "Memory of the running child; 0 without one.")
@@ -86,6 +86,8 @@ def count_exit(ending: Ending, returncode: int) -> None:
             cause = "ok"
         case Refused(error=error) | Died(error=error):
             cause = error.code.value
+        case NotStarted():
+            cause = "not_started"
         case Dropped(cause=why):
             cause = why.value
     number = ""

@@ -17,7 +17,7 @@ from typing import IO, Never
 import structlog
 from pydantic import ValidationError
 
-from ladder_schema.protocol import FROM_CHILD, MAX_LINE_BYTES, Message, Start, Stop
+from ladder_schema.protocol import FROM_CHILD, MAX_LINE_BYTES, Message, Order
 from worker.cgroups import Cgroup
 from worker.endings import ProtocolViolation
 from worker.environment import child_environment
@@ -93,7 +93,7 @@ class ChildProcess:
             self._abandon()
             raise
 
-    def send(self, message: Start | Stop) -> None:
+    def send(self, message: Order) -> None:
         """Write a message; a child that has gone, or does not read, is noticed elsewhere."""
         with suppress(BrokenPipeError, BlockingIOError):
             self._stdin.write(message.model_dump_json().encode() + b"\n")

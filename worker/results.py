@@ -1,21 +1,29 @@
 """Takes what a child left behind, believing nothing of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from ladder_jobs.claims import Claim
+from ladder_jobs.objects import ObjectStore, StoreError
 from ladder_report.html import render_html
 from ladder_schema.jobs import ArtifactName
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import Report
+from worker.breakable import Grace, breakable
 from worker.endings import ProtocolViolation
 from worker.files import take
 from worker.formats import check_archive, check_safetensors
+from worker.transfer import Check
 from worker.workspace import Workspace
 
+log = structlog.get_logger(__name__)
+
+_DISCARD_SECONDS = 2.0
 _MAX_REPORT_BYTES = 64 << 20
 _BINARY = "application/octet-stream"
 
@@ -86,3 +94,22 @@ def _report_words() -> frozenset[str]:
     schema = Report.model_json_schema()
     parts = (schema, *schema["$defs"].values())
     return frozenset(name for part in parts for name in part.get("properties", {}))
+
+
+def discard(store: ObjectStore, keys: Sequence[str]) -> None:
+    """Delete objects that are of no use; what a silent store does not delete in seconds housekeeping will."""
+    grace = Grace(_DISCARD_SECONDS)
+
+    def delete(go_on: Check) -> None:
+        for key in keys:
+            go_on()
+            store.delete(key)
+
+    def check() -> None:
+        if grace.is_over():
+            raise StoreError("it took too long")
+
+    try:
+        breakable(delete, check, linger_seconds=0.0)
+    except StoreError:
+        log.warning("objects_left_behind", exc_info=True)

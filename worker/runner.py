@@ -4,6 +4,7 @@ import time
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from ladder_jobs import claims, tracing
 from ladder_jobs.claims import Claim, LeaseLost
@@ -18,6 +19,7 @@ from worker.traces import attempt_span
 
 log = structlog.get_logger(__name__)
 
+_TABLES_SECONDS = 60.0
 _GOOD_OUTCOMES = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.RELEASED})
 
 
@@ -27,7 +29,8 @@ class Runner:
     def __init__(self, tools: Tools, *, name: str) -> None:
         self._tools = tools
         self._name = name
-        self._fitness = Fitness(tools.settings, tools.shutdown)
+        self._fitness = Fitness(tools)
+        self._look_at_tables_at = 0.0
 
     def run_queued_jobs(self, queue: str) -> int:
         """Claim and run jobs until none is queued or the worker is to stop.
@@ -52,11 +55,7 @@ class Runner:
     def _claim(self, queue: str) -> Claim | None:
         try:
             with self._tools.sessions.begin() as session:
-                if is_behind(session):
-                    raise OtherVersion(
-                        "the database's tables are of an earlier version than this worker: run "
-                        "python -m ladder_jobs migrate, then start the worker again"
-                    )
+                self._look_at_tables(session)
                 return claims.claim_job(
                     session,
                     queue=queue,
@@ -67,6 +66,22 @@ class Runner:
             # Housekeeping wakes this worker again for as long as jobs are queued.
             log.warning("claim_failed", exc_info=True)
             return None
+
+    def _look_at_tables(self, session: Session) -> None:
+        """Make sure, once a minute, that the tables are not of an earlier version.
+
+        Raises:
+            OtherVersion: They are.
+        """
+        now = time.monotonic()
+        if now < self._look_at_tables_at:
+            return
+        if is_behind(session):
+            raise OtherVersion(
+                "the database's tables are of an earlier version than this worker: run "
+                "python -m ladder_jobs migrate, then start the worker again"
+            )
+        self._look_at_tables_at = now + _TABLES_SECONDS
 
     def _run(self, claim: Claim) -> None:
         log.info("attempt_started")
@@ -83,9 +98,9 @@ class Runner:
             metrics.LEASE_LOSSES.inc()
             log.warning("lease_lost")
         except OtherVersion:
-            outcome = str(attempt.outcome)
+            outcome = str(attempt.outcome or outcome)
             raise
-        except SQLAlchemyError:
+        except Exception:
             # The lease runs out and housekeeping returns the job to its queue.
             log.warning("attempt_left_unsettled", exc_info=True)
         finally:
@@ -96,16 +111,16 @@ class Runner:
     def _run_and_settle(self, attempt: Attempt) -> None:
         try:
             attempt.run()
-        except (LeaseLost, OtherVersion, *DATABASE_OUTAGE):
+        except DATABASE_OUTAGE:
             raise
-        except Exception:
-            # What Postgres refuses to store is among these: it would refuse it at the next attempt, too.
+        except SQLAlchemyError:
+            # What Postgres refuses to store it would refuse at the next attempt, too.
             log.exception("attempt_broken")
             attempt.fail(INTERNAL)
 
     def _take_note(self, attempt: Attempt) -> None:
-        if attempt.met_outage:
-            self._fitness.note_outage()
+        if attempt.ailment is not None:
+            self._fitness.note_outage(attempt.ailment)
         else:
             self._fitness.note_success()
 

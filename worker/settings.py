@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ladder_jobs.settings import Settings
 
@@ -37,8 +37,12 @@ class WorkerSettings(Settings):
     )
     retry_seconds: PositiveFloat = Field(
         5.0,
-        description="Pause of a worker, and of the job, after an outage of its disk or object store; twice "
-        "as long after each further one.",
+        description="Pause of a job after an outage that only it met, and of a worker after one that was its "
+        "own; twice as long after each further one.",
+    )
+    death_pause_seconds: NonNegativeFloat = Field(
+        5.0,
+        description="Pause of a job whose process has died, so that another worker may be the next to try.",
     )
     checkpoint_seconds: PositiveFloat = Field(
         30.0, description="How often a training leaves a checkpoint for another attempt to go on from."

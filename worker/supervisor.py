@@ -27,7 +27,17 @@ from ladder_schema.protocol import (
     Stopped,
 )
 from worker import metrics
-from worker.endings import Cause, Died, Dropped, Ending, Finished, OtherVersion, ProtocolViolation, Refused
+from worker.endings import (
+    Cause,
+    Died,
+    Dropped,
+    Ending,
+    Finished,
+    NotStarted,
+    OtherVersion,
+    ProtocolViolation,
+    Refused,
+)
 from worker.lease import STUCK_SECONDS, Lease
 from worker.limits import Limits, too_much_memory
 from worker.process import ChildProcess
@@ -154,10 +164,7 @@ class Supervisor:
             raise ProtocolViolation("a message after the last one")
         match message:
             case Hello(version=version) if version != PROTOCOL_VERSION:
-                raise OtherVersion(
-                    f"the child speaks version {version} of the protocol and this worker version "
-                    f"{PROTOCOL_VERSION}: it was installed anew while the worker ran; start the worker again"
-                )
+                raise OtherVersion.of_child(version, PROTOCOL_VERSION)
             case Progress(stage=stage) if self._stage is not None and stage.precedes(self._stage):
                 raise ProtocolViolation(f"{stage} after {self._stage}")
             case Stopped() if self._cause is None:
@@ -207,6 +214,11 @@ class Supervisor:
                 return Refused(self._as_error(code, message, stage))
         if self._cause is not None:
             return Dropped(self._cause)
+        if not self._messages:
+            words = last_words(self._child.log_tail, lines=1)
+            return NotStarted(
+                f"a process that was to hold the model {_how(returncode)} at once. {words}".rstrip()
+            )
         cgroup = self._child.cgroup
         if cgroup is not None and cgroup.oom_kills:
             message = too_much_memory(cgroup.limit.memory_bytes)
@@ -217,8 +229,7 @@ class Supervisor:
         if returncode == -signal.SIGKILL and _oom_kills() > self._oom_kills:
             message = "The machine ran out of memory. Try a smaller batch size or fewer samples."
             return JobError(code=ErrorCode.OUT_OF_MEMORY, message=message, stage=self._stage)
-        how = f"was killed by {_signal_name(-returncode)}" if returncode < 0 else f"exited with {returncode}"
-        message = f"The process that held the model {how}."
+        message = f"The process that held the model {_how(returncode)}."
         return self._as_error(ErrorCode.CHILD_CRASHED, message, self._stage, last_lines=5)
 
     def _as_error(
@@ -242,6 +253,10 @@ def _oom_kills() -> int:
         return 0
     match = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
     return int(match[1]) if match else 0
+
+
+def _how(returncode: int) -> str:
+    return f"was killed by {_signal_name(-returncode)}" if returncode < 0 else f"exited with {returncode}"
 
 
 def _signal_name(number: int) -> str:

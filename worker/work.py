@@ -1,8 +1,6 @@
 """The work of an attempt: its inputs, its child, and how that ended. Nothing is settled here."""
 
-import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +10,13 @@ from ladder_jobs import tracing
 from ladder_jobs.claims import Claim, StoredCheckpoint, UploadRef
 from ladder_schema.protocol import CheckpointName, Start
 from worker.breakable import Grace, breakable
-from worker.bubblewrap import Bubblewrap
 from worker.cgroups import Cgroup
 from worker.checkpoints import CheckpointKeeper, fetch_checkpoints
 from worker.endings import Cause, Died, Dropped, Ending, InputLost, Interrupted, OutOfTime, Refused
+from worker.launch import child_group, start_child
 from worker.lease import Lease
-from worker.limits import group_limit
-from worker.process import ChildProcess
 from worker.room import require_room
 from worker.runtime import Runtime
-from worker.sandbox import Confinement
-from worker.sandbox.proof import needs_gpu
 from worker.supervisor import Supervisor
 from worker.tools import Tools
 from worker.transfer import download
@@ -66,9 +60,12 @@ class Work:
             return Dropped(interruption.cause)
         except OutOfTime:
             return Refused(self._runtime.as_job_error(None))
-        with self._keeper() as keeper, self._cgroup() as cgroup:
-            ending = self._supervise(cgroup, keeper, resume_from)
-            self._is_child_gone = True
+        name = f"{self._claim.job_id}-{self._claim.attempt}"
+        with self._keeper() as keeper, child_group(self._tools, name) as cgroup:
+            try:
+                ending = self._supervise(cgroup, keeper, resume_from)
+            finally:
+                self._is_child_gone = True
             keeper.close(wanted=_goes_on(ending))
         return ending
 
@@ -107,14 +104,8 @@ class Work:
             max_bytes=self._tools.settings.max_result_bytes,
         )
 
-    def _cgroup(self) -> AbstractContextManager[Cgroup | None]:
-        if self._tools.cgroups is None:
-            return nullcontext()
-        name = f"{self._claim.job_id}-{self._claim.attempt}"
-        return self._tools.cgroups.group(name, group_limit(self._tools.settings))
-
     def _supervise(self, cgroup: Cgroup | None, keeper: CheckpointKeeper, resume_from: Path | None) -> Ending:
-        child = self._start_child(cgroup)
+        child = start_child(self._tools, self._workspace, cgroup)
         log.info("child_started", pid=child.pid)
         supervisor = Supervisor(
             child,
@@ -136,28 +127,6 @@ class Work:
             config=self._claim.config,
             resume_from=resume_from,
             checkpoint_seconds=self._tools.settings.checkpoint_seconds,
-        )
-
-    def _start_child(self, cgroup: Cgroup | None) -> ChildProcess:
-        settings, workspace = self._tools.settings, self._workspace
-        confinement = Confinement(
-            writable=str(workspace.output.resolve()),
-            readable=(str(workspace.inputs.resolve()),),
-            max_file_bytes=settings.max_result_bytes,
-            max_cpu_seconds=int(settings.job_max_seconds) * (os.cpu_count() or 1) + 1,
-            parent=os.getpid() if self._tools.bubblewrap is None else Bubblewrap.PARENT,
-            own_user=workspace.identity is not None,
-            gpu=needs_gpu(self._tools.device),
-            strict=settings.sandbox == "strict",
-        )
-        return ChildProcess(
-            [*self._tools.child_command, confinement.to_argument()],
-            work_dir=workspace.output,
-            log=workspace.log,
-            max_log_bytes=settings.max_log_bytes,
-            identity=workspace.identity,
-            cgroup=cgroup,
-            outer_wall=self._tools.bubblewrap,
         )
 
 

@@ -19,6 +19,8 @@ from ladder_schema.jobs import ArtifactName, JobError, JobStatus, Stage
 MAX_PAUSE_SECONDS = 300.0
 """Longest that a job is withheld after an outage."""
 
+_MAX_DOUBLINGS = 30
+
 
 class Answer(StrEnum):
     """What a heartbeat hears."""
@@ -123,6 +125,7 @@ def release(
     reason: str,
     child_died: bool,
     max_child_deaths: int,
+    pause_seconds: float = 0.0,
     error: JobError | None = None,
 ) -> JobStatus:
     """Give a job back to its queue, or fail it when its child has died too often.
@@ -133,6 +136,7 @@ def release(
         reason: Why, for its history.
         child_died: Whether the attempt's child died of the job itself, which counts towards the cap.
         max_child_deaths: The cap.
+        pause_seconds: How long nobody is to claim it, so that it need not be the same worker that does.
         error: The child's last words, should this be the last attempt.
 
     Returns:
@@ -142,7 +146,7 @@ def release(
         LeaseLost: The job is no longer this worker's.
     """
     job = hold(session, claim)
-    job.not_before = func.now()
+    job.not_before = func.now() + timedelta(seconds=pause_seconds)
     if not child_died:
         return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)
     job.child_deaths += 1
@@ -174,7 +178,7 @@ def release_after_outage(
     """
     job = hold(session, claim)
     job.outages += 1
-    pause = min(MAX_PAUSE_SECONDS, pause_seconds * 2.0 ** (job.outages - 1))
+    pause = min(MAX_PAUSE_SECONDS, pause_seconds * 2.0 ** min(job.outages - 1, _MAX_DOUBLINGS))
     job.not_before = func.now() + timedelta(seconds=pause)
     if job.outages < max_outages:
         return _settle(session, job, JobStatus.QUEUED, Outcome.RELEASED, reason=reason)

@@ -138,7 +138,7 @@ FAILED = {
     ),
     "model: a regression": (
         lambda good: {"model": scripted(untrained(outputs=1))},
-        "model_not_classifier",
+        "dataset_labels_invalid",
         "regression",
     ),
     "dataset: no labels": (

@@ -350,6 +350,15 @@ def test_a_child_may_die_a_bounded_number_of_times(jobs, alice):
     assert (row.error_code, row.error_message) == (ErrorCode.OUT_OF_MEMORY, "It needed too much.")
 
 
+def test_a_pause_after_very_many_outages_has_an_end(jobs, alice):
+    job_id = jobs.queue(alice)
+    claim = jobs.claimed()
+    with jobs.sessions.begin() as session:
+        session.get_one(Job, job_id).outages = 1 << 20
+    given = {**OUTAGE, "max_outages": 1 << 30}
+    assert jobs.do(release_after_outage, claim, pause_seconds=60.0, **given) is JobStatus.QUEUED
+
+
 def test_a_child_without_last_words_fails_with_the_reason(jobs, alice):
     job_id = jobs.queue(alice)
     jobs.do(release, jobs.claimed(), reason="exit status 139", child_died=True, max_child_deaths=1)

@@ -85,6 +85,12 @@ def test_a_store_that_is_down_or_refuses_is_one_kind_of_error(settings):
             store.ensure_bucket()
 
 
+def test_a_store_that_works_is_proved_and_left_as_it_was(store):
+    before = set(store.list_keys("uploads/"))
+    store.prove()
+    assert set(store.list_keys("uploads/")) == before
+
+
 def test_keys_say_whose_an_object_is():
     owner, thing = uuid4(), uuid4()
     assert upload_key(owner, thing) == f"uploads/{owner}/{thing}"

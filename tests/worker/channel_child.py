@@ -29,7 +29,7 @@ if __name__ == "__main__":
         )
     )
     channel.send(Hello())
-    start = channel.receive_start()
+    start = channel.receive_task()
     print("printed by Python", flush=True)
     os.write(1, b"written to descriptor 1\n")
     channel.stop_requested.wait()

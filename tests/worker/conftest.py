@@ -168,7 +168,11 @@ class Bench:
 
     def runner(self, child: str | tuple[str, ...], *, device: str = "cpu", **settings: object) -> Runner:
         """A worker's inside, in this process; its children behave so, or are started so."""
-        tools = Tools(
+        return Runner(self.tools(child, device=device, **settings), name="tester")
+
+    def tools(self, child: str | tuple[str, ...], *, device: str = "cpu", **settings: object) -> Tools:
+        """What such a worker has for its attempts."""
+        return Tools(
             settings=self.settings.model_copy(update=settings),
             sessions=self.sessions,
             store=self.store,
@@ -179,7 +183,6 @@ class Bench:
             device=device,
             child_command=scripted(child) if isinstance(child, str) else child,
         )
-        return Runner(tools, name="tester")
 
     def run(self, child: str | tuple[str, ...], **settings: object) -> Job:
         """Queue a job, run it to its end, and look at it."""
@@ -259,6 +262,8 @@ def bench_in(directory: Path, settings: Settings, engine: Engine) -> Bench:
         "shutdown_grace_seconds": 0.5,
         "term_grace_seconds": 0.3,
         "retry_seconds": 0.1,
+        # The one worker of most tests is also the next to try.
+        "death_pause_seconds": 0.0,
         # Where it is installed it would stand between a worker and its child; it has tests of its own.
         "bubblewrap": "off",
     }

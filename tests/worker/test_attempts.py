@@ -10,19 +10,22 @@ from datetime import timedelta
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import func, text, update
+from sqlalchemy import event, func, text, update
 
 from ladder_jobs.claims import sweep
 from ladder_jobs.objects import ObjectStore
 from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.tables import Attempt as AttemptRow
+from ladder_jobs.tables import Job
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
 from worker.endings import OtherVersion
 from worker.environment import KEPT_VARIABLES
+from worker.launch import start_child
 from worker.settings import WorkerSettings
 from worker.users import ChildUsers
+from worker.work import Work
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -131,6 +134,18 @@ def test_a_child_of_another_version_costs_the_job_nothing(bench):
     assert attempt.error == "its worker is of another version than the process it started"
 
 
+def test_a_worker_of_another_version_ends_also_where_its_job_is_lost(bench, monkeypatch):
+    def start_and_lose(*arguments):
+        bench.reassign(job_id)
+        return start_child(*arguments)
+
+    monkeypatch.setattr("worker.work.start_child", start_and_lose)
+    job_id = bench.submit()
+    with pytest.raises(OtherVersion):
+        bench.runner("speak_a_later_version", heartbeat_seconds=60.0).run_queued_jobs(bench.queue)
+    assert bench.job(job_id).worker == "another"
+
+
 def test_a_child_that_stays_after_its_last_word_is_removed(bench):
     assert bench.run("linger").status is JobStatus.SUCCEEDED
 
@@ -162,6 +177,13 @@ def test_a_fault_that_does_not_come_again_costs_an_attempt(bench):
     job = bench.run("meet_a_fault_at_first")
     assert job.status is JobStatus.SUCCEEDED
     assert [attempt.outcome for attempt in bench.attempts(job.id)] == [Outcome.CHILD_DIED, Outcome.SUCCEEDED]
+
+
+def test_the_next_try_may_be_another_workers(bench):
+    job = bench.run("die", death_pause_seconds=600.0)
+    (attempt,) = bench.attempts(job.id)
+    assert (job.status, job.child_deaths) == (JobStatus.QUEUED, 1)
+    assert 599 < (job.not_before - attempt.ended_at).total_seconds() <= 600
 
 
 def test_a_child_that_leaves_without_a_word_has_died(bench):
@@ -375,6 +397,60 @@ def test_an_outage_that_only_the_job_meets_is_tried_again_and_not_for_ever(bench
     job = bench.job(job_id)
     assert (job.status, job.outages, job.error_code) == (JobStatus.FAILED, 2, ErrorCode.INTERNAL)
     assert [attempt.outcome for attempt in bench.attempts(job_id)] == [Outcome.RELEASED, Outcome.FAILED]
+
+
+def test_a_worker_does_not_pause_for_an_outage_that_only_the_job_meets(bench):
+    jobs = [bench.submit(), bench.submit()]
+    bench.store = ObjectStore(bench.settings.model_copy(update={"s3_endpoint": "127.0.0.1:1"}))
+    began = time.monotonic()
+    assert bench.runner("succeed", retry_seconds=60.0).run_queued_jobs(bench.queue) == 2
+    assert time.monotonic() - began < 60
+    assert [bench.job(job_id).outages for job_id in jobs] == [1, 1]
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("what nobody thought of")])
+def test_a_worker_that_meets_a_fault_of_its_own_tries_the_job_again(bench, monkeypatch, fault):
+    faults = [fault]
+
+    def do_or_break(work, kept):
+        if faults:
+            raise faults.pop()
+        return do(work, kept)
+
+    do = Work.do
+    monkeypatch.setattr(Work, "do", do_or_break)
+    job_id = bench.submit()
+    runner = bench.runner("succeed")
+
+    def has_ended():
+        runner.run_queued_jobs(bench.queue)  # nothing while the job's pause lasts
+        return bench.job(job_id).status.is_final
+
+    bench.wait_until(has_ended)
+    job = bench.job(job_id)
+    assert (job.status, job.outages, job.child_deaths) == (JobStatus.SUCCEEDED, 1, 0)
+
+
+def test_results_stay_where_it_is_not_certain_that_they_are_not_published(bench):
+    """The commit has reached Postgres; then the worker has no memory for its answer."""
+    job_id = bench.submit()
+    faults = [MemoryError()]
+
+    def break_once(session):
+        with bench.sessions() as other:
+            is_published = other.get_one(Job, job_id).status is JobStatus.SUCCEEDED
+        if is_published and faults:
+            raise faults.pop()
+
+    event.listen(bench.sessions, "after_commit", break_once)
+    try:
+        bench.runner("succeed").run_queued_jobs(bench.queue)
+    finally:
+        event.remove(bench.sessions, "after_commit", break_once)
+    job = bench.job(job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert len(job.artifacts) == len(ArtifactName)
+    assert all(bench.store.exists(artifact.object_key) for artifact in job.artifacts)
 
 
 def test_an_end_that_postgres_refuses_to_store_fails_the_job_at_once(bench):

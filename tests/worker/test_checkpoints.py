@@ -1,8 +1,10 @@
 """What one attempt leaves, and the next one finds: through the real store and the real database."""
 
+import errno
 import json
 import os
 import signal
+import threading
 from contextlib import suppress
 
 import pytest
@@ -15,8 +17,10 @@ from ladder_jobs.tables import Checkpoint
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 from ladder_schema.protocol import CheckpointName
+from worker.checkpoints import CheckpointKeeper
 from worker.endings import ProtocolViolation
 from worker.files import FileMissing, take
+from worker.limits import Limits
 
 
 def left(bench, job_id) -> dict[str, Checkpoint]:
@@ -166,3 +170,56 @@ def test_a_store_that_is_down_costs_checkpoints_only(bench, servers):
         bench.wait_until(lambda: left(bench, job_id))
         os.kill(child, signal.SIGUSR1)
     assert bench.job(job_id).status is JobStatus.SUCCEEDED
+
+
+class Fault(Exception):  # noqa: N818 - no name of an error that anybody knows
+    """What nobody thought of."""
+
+
+def test_a_fault_costs_a_checkpoint_and_not_those_after_it(bench, monkeypatch):
+    faults = [Fault()]
+
+    def keep_or_break(keeper, name, path):
+        if faults:
+            raise faults.pop()
+        keep(keeper, name, path)
+
+    keep = CheckpointKeeper._keep
+    monkeypatch.setattr(CheckpointKeeper, "_keep", keep_or_break)
+    job_id = bench.submit()
+    with bench.running("save_when_told"):
+        bench.wait_for_stage(job_id)
+        (child,) = bench.child_pids(job_id)
+        os.kill(child, signal.SIGUSR1)
+        bench.wait_until(lambda: not faults)
+        os.kill(child, signal.SIGUSR1)
+        bench.wait_until(lambda: left(bench, job_id))
+        os.kill(child, signal.SIGUSR1)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_an_outage_ends_an_attempt_after_its_checkpoint_is_stored(bench, monkeypatch):
+    """The disk fails the watch while a checkpoint is on its way: the next attempt goes on from it."""
+    on_its_way, was_dropped = threading.Event(), []
+
+    def keep_late(keeper, name, path):
+        on_its_way.set()
+        bench.wait_until(lambda: keeper._is_closing)
+        was_dropped.append(keeper._is_dropped)
+        keep(keeper, name, path)
+
+    def exceeded(limits):
+        if on_its_way.is_set():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    keep = CheckpointKeeper._keep
+    monkeypatch.setattr(CheckpointKeeper, "_keep", keep_late)
+    monkeypatch.setattr(Limits, "exceeded", exceeded)
+    job_id = bench.submit()
+    with bench.running("save_when_told", retry_seconds=600.0):
+        bench.wait_for_stage(job_id)
+        (child,) = bench.child_pids(job_id)
+        os.kill(child, signal.SIGUSR1)
+    assert was_dropped == [False]
+    assert b"".join(bench.store.open(left(bench, job_id)["retrain"].object_key)) == b"saved at 0.6"
+    assert (bench.job(job_id).status, bench.job(job_id).outages) == (JobStatus.QUEUED, 1)

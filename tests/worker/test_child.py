@@ -22,6 +22,7 @@ from ladder_schema.report import Report
 from worker.child import hardening
 from worker.process import CHILD_COMMAND, ChildProcess
 from worker.users import child_users
+from worker.work import Work
 
 CHANNEL_CHILD = Path(__file__).with_name("channel_child.py")
 CONFIG = {
@@ -97,9 +98,16 @@ def test_what_is_no_model_fails_the_job(bench, digits_dataset):
     assert job.error_stage is Stage.VALIDATE
 
 
-def test_a_fault_of_ours_is_told_without_a_traceback(bench, digits_model, digits_dataset):
+def test_a_fault_of_ours_is_told_without_a_traceback(bench, digits_model, digits_dataset, monkeypatch):
+    """One that no rehearsal meets: only the job's own order names a device that there is not."""
+    order = Work._order
+
+    def order_nonsense(work, resume_from):
+        return order(work, resume_from).model_copy(update={"device": "nonsense"})
+
+    monkeypatch.setattr(Work, "_order", order_nonsense)
     job_id = bench.submit(digits_model, digits_dataset)
-    bench.runner(CHILD_COMMAND, device="nonsense", max_child_deaths=2).run_queued_jobs(bench.queue)
+    bench.runner(CHILD_COMMAND, max_child_deaths=2).run_queued_jobs(bench.queue)
     job = bench.job(job_id)
     assert (job.status, job.error_code, job.attempt) == (JobStatus.FAILED, ErrorCode.INTERNAL, 2)
     assert "Its last words: RuntimeError: " in job.error_message

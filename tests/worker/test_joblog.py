@@ -149,6 +149,18 @@ def test_where_the_store_is_down_the_job_ends_and_the_pieces_stay(bench, servers
     assert (pieces(bench, job_id), stored_logs(bench, job_id)) == (BEFORE, [])
 
 
+def test_a_log_that_cannot_be_read_costs_the_job_nothing(bench):
+    job_id = bench.submit()
+    with bench.running("tell"):
+        bench.wait_until(lambda: pieces(bench, job_id) == BEFORE)
+        log = bench.settings.attempt_dir(job_id, 1) / "child.log"
+        log.unlink()
+        log.mkdir()
+        allow(bench, job_id)
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED
+    assert (bench.job(job_id).attempt, stored_logs(bench, job_id)) == (1, [])
+
+
 def test_deleting_a_job_removes_its_logs(bench):
     job = bench.run("tell_and_fail")
     (log,) = stored_logs(bench, job.id)

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Never
 
-from ladder_schema.protocol import Hello
+from ladder_schema.protocol import Hello, Start
 from worker.child.channel import Channel
 from worker.sandbox import Confinement, confine
 
@@ -19,12 +19,12 @@ def main() -> Never:
     confine(arguments.confinement)
     channel = Channel()
     channel.send(Hello())
-    start = channel.receive_start()
+    task = channel.receive_task()
 
     # Seconds of imports, and no code of theirs runs in a process that is not confined yet.
-    from worker.child.hardening import harden  # noqa: PLC0415
+    from worker.child.hardening import harden, rehearse  # noqa: PLC0415
 
-    channel.send(harden(start, channel))
+    channel.send(harden(task, channel) if isinstance(task, Start) else rehearse(task))
     sys.stdout.flush()
     sys.stderr.flush()
     # The results are on the disk and the last word is said; taking a used torch apart can take seconds.

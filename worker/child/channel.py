@@ -4,7 +4,7 @@ import os
 import threading
 from typing import BinaryIO, Never
 
-from ladder_schema.protocol import MAX_LINE_BYTES, TO_CHILD, Message, Start
+from ladder_schema.protocol import MAX_LINE_BYTES, TO_CHILD, Message, Rehearse, Start, Stop
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -25,11 +25,11 @@ class Channel:
         os.close(nothing)
         self.stop_requested = threading.Event()
 
-    def receive_start(self) -> Start:
+    def receive_task(self) -> Start | Rehearse:
         """Wait for the task, then listen for requests to stop in the background."""
         message = TO_CHILD.validate_json(self._read_line())
-        if not isinstance(message, Start):
-            raise TypeError(f"the first line is a {message.type} message, not a start message")
+        if isinstance(message, Stop):
+            raise TypeError("the first line is a stop message, not a task")
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
         return message
 

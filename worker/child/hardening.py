@@ -11,11 +11,12 @@ from ladder_core.errors import HardeningError, StopRequested
 from ladder_core.pipeline import run_pipeline
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import MAX_MESSAGE_LENGTH, Stage
-from ladder_schema.protocol import CHECKPOINTS, Checkpoint, Done, Failed, Progress, Start, Stopped
+from ladder_schema.protocol import CHECKPOINTS, Checkpoint, Done, Failed, Progress, Rehearse, Start, Stopped
 from worker.child.channel import Channel
 
 _MAX_DETAIL_LENGTH = 200
 _PROGRESS_SECONDS = 0.1
+_SIDE = 64
 _OUT_OF_MEMORY = (
     "There is not enough memory for this job. Try a smaller retraining.batch_size, evaluation.batch_size or "
     "generator.batch_size, or fewer samples."
@@ -83,6 +84,19 @@ def harden(start: Start, channel: Channel) -> Done | Failed | Stopped:
             return _failed(ErrorCode.OUT_OF_MEMORY, _OUT_OF_MEMORY, progress.stage)
         return _failed(ErrorCode.INTERNAL, f"{_INTERNAL} ({type(error).__name__})", progress.stage)
     progress.note("done")
+    return Done()
+
+
+def rehearse(task: Rehearse) -> Done | Failed:
+    """Show that this process could run a job: what it takes is imported, and its device computes."""
+    try:
+        ones = torch.ones(_SIDE, _SIDE, device=_device(task.device))
+        total = (ones @ ones).sum().item()
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return _failed(ErrorCode.INTERNAL, f"{_INTERNAL} ({type(error).__name__})", None)
+    if total != _SIDE**3:
+        return _failed(ErrorCode.INTERNAL, f"{task.device} computes {total} where it is {_SIDE**3}", None)
     return Done()
 
 

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from protocol import greet, progress, say
+from protocol import DONE, HELLO, greet, hear, progress, say
+from results import write_results
 from working import succeed
 
 
@@ -55,6 +56,26 @@ def meet_a_fault() -> None:
 
 def meet_a_fault_at_first() -> None:
     (succeed if int(Path.cwd().parent.name) > 1 else meet_a_fault)()
+
+
+def lose_the_card() -> None:
+    """Fail at any task, a job or a rehearsal, while there is the file that the next word names."""
+    say(HELLO)
+    task = hear()
+    if Path(sys.argv[2]).exists():
+        say({"type": "failed", "code": "internal", "message": "No card."})
+        return
+    if task["type"] == "start":
+        write_results(task)
+    say(DONE)
+
+
+def die_and_never_rehearse() -> None:
+    """Die of a job, and keep who wants to see a rehearsal waiting."""
+    say(HELLO)
+    if hear()["type"] == "start":
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
 
 
 def eat_memory() -> None:

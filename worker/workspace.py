@@ -92,8 +92,9 @@ def _give(path: Path, uid: int, gid: int, *, mode: int) -> None:
     """Change whose a file or directory is, and never what a link in its place would name."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        os.fchown(descriptor, uid, gid)
+        # While it is still this user's: what is another's already takes one capability more, CAP_FOWNER.
         os.fchmod(descriptor, mode)
+        os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)
 

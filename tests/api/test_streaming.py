@@ -63,6 +63,20 @@ def begun_post(address: str, token: str, *, length: int | None = None) -> Iterat
         yield connection
 
 
+def answer_to_pieces(connection: socket.socket, piece: bytes) -> bytes:
+    """Send pieces until there is an answer with a JSON body, and return it."""
+    connection.settimeout(0.05)
+    answer = b""
+    while not answer:
+        connection.sendall(piece)
+        with suppress(TimeoutError):
+            answer = connection.recv(4096)
+    connection.settimeout(10)
+    while not answer.endswith(b"}"):  # the body may come after the headers
+        answer += connection.recv(4096)
+    return answer
+
+
 def environment(settings: ApiSettings) -> dict[str, str]:
     plain = {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -234,15 +248,7 @@ def test_a_caller_that_trickles_is_given_up(elsewhere, new_account, serve):
     account = new_account(address)
     with begun_post(address, account.token, length=9999) as connection:
         connection.sendall(part("model") + ZIP)
-        connection.settimeout(0.05)
-        answer = b""
-        while not answer:
-            connection.sendall(b"x")
-            with suppress(TimeoutError):
-                answer = connection.recv(4096)
-        connection.settimeout(10)
-        while not answer.endswith(b"}"):  # the body may come after the headers
-            answer += connection.recv(4096)
+        answer = answer_to_pieces(connection, b"x")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"bytes a second" in answer
     assert account.uploads() == []
@@ -253,12 +259,7 @@ def test_an_upload_may_not_take_for_ever_however_well_it_goes(elsewhere, new_acc
     account = new_account(address)
     with begun_post(address, account.token, length=9_999_999) as connection:
         connection.sendall(part("model") + ZIP)
-        connection.settimeout(0.05)
-        answer = b""
-        while not answer:
-            connection.sendall(b"x" * 100)
-            with suppress(TimeoutError):
-                answer = connection.recv(4096)
+        answer = answer_to_pieces(connection, b"x" * 100)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"It took longer than 0.5 seconds" in answer
     assert account.uploads() == []

@@ -94,6 +94,8 @@ class Service:
             "LADDER_QUEUE": self.queue,
             "LADDER_METRICS_LISTEN": f"{LOOPBACK}:0",
             "LADDER_SWEEP_SECONDS": "0.2",
+            # Not every test has housekeeping, which wakes a worker when a job's pause is over.
+            "LADDER_DEATH_PAUSE_SECONDS": "0",
             **self.more,
         }
 

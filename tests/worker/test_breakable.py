@@ -4,24 +4,9 @@ import threading
 
 import pytest
 
+from tests.worker.checks import StopAt, go_on
 from worker.breakable import Grace, breakable
-from worker.endings import Cause, Interrupted
-
-
-def go_on() -> None:
-    pass
-
-
-class StopAt:
-    """Wants the transfer to stop when it is asked for the n-th time."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __call__(self) -> None:
-        self.count -= 1
-        if self.count == 0:
-            raise Interrupted(Cause.CANCEL)
+from worker.endings import Interrupted
 
 
 def test_what_a_transfer_returns_or_raises_comes_out():

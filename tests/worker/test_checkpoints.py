@@ -17,6 +17,7 @@ from ladder_jobs.tables import Checkpoint
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import JobStatus
 from ladder_schema.protocol import CheckpointName
+from tests.worker.checks import Fault
 from worker.checkpoints import CheckpointKeeper
 from worker.endings import ProtocolViolation
 from worker.files import FileMissing, take
@@ -170,10 +171,6 @@ def test_a_store_that_is_down_costs_checkpoints_only(bench, servers):
         bench.wait_until(lambda: left(bench, job_id))
         os.kill(child, signal.SIGUSR1)
     assert bench.job(job_id).status is JobStatus.SUCCEEDED
-
-
-class Fault(Exception):  # noqa: N818 - no name of an error that anybody knows
-    """What nobody thought of."""
 
 
 def test_a_fault_costs_a_checkpoint_and_not_those_after_it(bench, monkeypatch):

@@ -5,12 +5,9 @@ import structlog
 from ladder_jobs.claims import claim_job, settle_succeeded
 from ladder_jobs.states import EventKind, Outcome
 from ladder_schema.jobs import JobStatus, Stage
+from tests.worker.checks import Fault
 from worker.joblog import Growth
 from worker.lease import Lease
-
-
-class Fault(Exception):  # noqa: N818 - no name of an error that anybody knows
-    """What nobody thought of."""
 
 
 def test_what_no_heartbeat_carried_is_written_when_the_job_is_settled(bench):

@@ -1,26 +1,11 @@
 import pytest
 
 from ladder_jobs.claims import UploadRef
-from worker.endings import Cause, InputLost, Interrupted
+from tests.worker.checks import StopAt, go_on
+from worker.endings import InputLost, Interrupted
 from worker.transfer import download, store_file
 
 CONTENT = bytes(range(256)) * (3 << 12)  # 3 MiB, several chunks
-
-
-def go_on() -> None:
-    pass
-
-
-class StopAt:
-    """Wants the transfer to stop at its n-th chunk."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __call__(self) -> None:
-        self.count -= 1
-        if self.count == 0:
-            raise Interrupted(Cause.CANCEL)
 
 
 @pytest.fixture

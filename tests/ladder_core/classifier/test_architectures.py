@@ -18,7 +18,7 @@ from benchmarks.zoo.full import FULL
 from benchmarks.zoo.reduced import REDUCED
 from ladder_core.classifier import load_classifier
 
-from .zoo import export
+from .zoo import uploader
 
 CASES = [(name, way) for name, example in REDUCED.items() for way in example.ways]
 
@@ -26,17 +26,7 @@ CASES = [(name, way) for name, example in REDUCED.items() for way in example.way
 @pytest.fixture(scope="module")
 def upload(tmp_path_factory):
     """``upload(name, way)``: the eager model, the path of the saved file."""
-    folder, made = tmp_path_factory.mktemp("architectures"), {}
-
-    def make(name, way):
-        if (name, way) not in made:
-            model = REDUCED[name].model()
-            path = export(model, REDUCED[name].images(seed=7), way, folder / f"{name}-{way}.pt")
-            made[name, way] = model, path
-        model, path = made[name, way]
-        return copy.deepcopy(model), path
-
-    return make
+    return uploader(REDUCED, tmp_path_factory.mktemp("architectures"))
 
 
 def test_the_reduced_zoo_has_the_architectures_of_the_full_one():

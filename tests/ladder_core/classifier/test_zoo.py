@@ -1,7 +1,5 @@
 """Every small model of the zoo, saved in every way, against the eager model it came from."""
 
-import copy
-
 import pytest
 
 from benchmarks.zoo.checks import (
@@ -13,7 +11,7 @@ from benchmarks.zoo.checks import (
 )
 from ladder_core.classifier import load_classifier
 
-from .zoo import SMALL, export
+from .zoo import SMALL, uploader
 
 CASES = [(name, way) for name, example in SMALL.items() for way in example.ways]
 UNFROZEN = [case for case in CASES if case[1] != "frozen"]
@@ -23,17 +21,7 @@ FROZEN = [name for name, way in CASES if way == "frozen"]
 @pytest.fixture(scope="session")
 def upload(tmp_path_factory):
     """``upload(name, way)``: the eager model, the path of the saved file."""
-    folder, made = tmp_path_factory.mktemp("zoo"), {}
-
-    def make(name, way):
-        if (name, way) not in made:
-            model = SMALL[name].model()
-            path = export(model, SMALL[name].images(seed=7), way, folder / f"{name}-{way}.pt")
-            made[name, way] = model, path
-        model, path = made[name, way]
-        return copy.deepcopy(model), path
-
-    return make
+    return uploader(SMALL, tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.mark.parametrize(("name", "way"), CASES)

@@ -1,8 +1,8 @@
-"""Attacks: functions over tensors, one file each, their promises re-checked by `verified`."""
+"""Attacks: functions over tensors, one file each, their promises re-checked by `base.finish`."""
 
-from ladder_core.attacks.base import AdversarialExamples, verified
+from ladder_core.attacks.base import AttackResult, Distances, Norm
 from ladder_core.attacks.fgsm import fgsm
 from ladder_core.attacks.ladder import LadderAttacker
 from ladder_core.attacks.pgd import pgd, pgd_last_iterate
 
-__all__ = ["AdversarialExamples", "LadderAttacker", "fgsm", "pgd", "pgd_last_iterate", "verified"]
+__all__ = ["AttackResult", "Distances", "LadderAttacker", "Norm", "fgsm", "pgd", "pgd_last_iterate"]

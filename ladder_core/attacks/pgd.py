@@ -1,9 +1,12 @@
 """Projected gradient descent: Madry et al. 2018, https://arxiv.org/abs/1706.06083."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from ladder_core.attacks.base import AdversarialExamples, input_gradient, verified
+from ladder_core.attacks.base import AttackResult, Oracle, finish
+from ladder_core.attacks.losses import cross_entropy
 
 # Asking which samples are broken waits for the device, so it is not asked at every step.
 _STEPS_BETWEEN_CHECKS = 5
@@ -28,7 +31,7 @@ def pgd(
     steps: int,
     generator: torch.Generator,
     restarts: int = 1,
-) -> AdversarialExamples:
+) -> AttackResult:
     """Untargeted Linf PGD on the cross-entropy, from a random start; broken samples leave the batch.
 
     An example it returns has just crossed the boundary of this model: to replay it on another, take
@@ -45,11 +48,12 @@ def pgd(
     """
     found = images.clone()
     remaining = torch.arange(len(images), device=images.device)
+    oracle = Oracle(model, images)
     for _ in range(restarts):
-        remaining = _run_once(model, images, labels, found, remaining, epsilon, steps, generator)
+        remaining = _run_once(oracle, images, labels, found, remaining, epsilon, steps, generator)
         if len(remaining) == 0:
             break
-    return verified(model, images, labels, found, epsilon)
+    return finish(oracle, images, labels, found, iterations=restarts * steps, norm="linf", epsilon=epsilon)
 
 
 def step_size(epsilon: float, steps: int) -> float:
@@ -58,7 +62,7 @@ def step_size(epsilon: float, steps: int) -> float:
 
 
 def _run_once(
-    model: nn.Module,
+    oracle: Oracle,
     images: Tensor,
     labels: Tensor,
     found: Tensor,
@@ -74,10 +78,9 @@ def _run_once(
     best = current
     for iteration in range(steps + 1):
         if iteration < steps:
-            gradient, logits = input_gradient(model, current, targets)
+            gradient, _, logits = oracle.gradient(current, partial(cross_entropy, labels=targets), remaining)
         else:
-            with torch.no_grad():
-                logits = model(current)
+            logits = oracle.logits(current, remaining)
         best = torch.where(broken[:, None, None, None], best, current)
         broken |= logits.argmax(dim=1) != targets
         if iteration == steps or iteration % _STEPS_BETWEEN_CHECKS == _STEPS_BETWEEN_CHECKS - 1:
@@ -115,7 +118,8 @@ def pgd_last_iterate(
         generator: CPU stream of the random start.
     """
     current = _random_start(images, epsilon, generator)
+    oracle, rows = Oracle(model, images), torch.arange(len(images), device=images.device)
     for _ in range(steps):
-        gradient, _ = input_gradient(model, current, labels)
+        gradient, _, _ = oracle.gradient(current, partial(cross_entropy, labels=labels), rows)
         current = _ascend(current, gradient, images, step, epsilon)
     return current

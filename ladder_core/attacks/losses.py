@@ -1,0 +1,58 @@
+"""What attacks maximise: functions from logits (B, K) to a value a sample (B,)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_TINY = 1e-12
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the labels (B,)."""
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Largest other logit minus the label's: above 0 where misclassified (Carlini and Wagner 2017, f6)."""
+    return _best_other(logits, labels) - _of(logits, labels)
+
+
+def targeted_margin(logits: Tensor, targets: Tensor) -> Tensor:
+    """The target's logit minus the largest other: above 0 where the target is predicted."""
+    return -margin(logits, targets)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Difference of logits ratio (Croce and Hein 2020, Eq. 6): ``-(z_y - max_{i != y} z_i) / (z_1 - z_3)``.
+
+    z_1 >= z_2 >= ... are the sorted logits. With two classes there is no third: the ratio is then undefined.
+
+    Raises:
+        ValueError: There are fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise ValueError(f"the DLR loss needs at least 3 classes, the model has {logits.shape[1]}: use CE")
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2] + _TINY)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Targeted DLR (Croce and Hein 2020, Eq. 7): ``-(z_y - z_t) / (z_1 - (z_3 + z_4) / 2)``.
+
+    Raises:
+        ValueError: There are fewer than four classes.
+    """
+    if logits.shape[1] < 4:
+        raise ValueError(f"the targeted DLR loss needs at least 4 classes, the model has {logits.shape[1]}")
+    top = logits.topk(4, dim=1).values
+    scale = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + _TINY
+    return (_of(logits, targets) - _of(logits, labels)) / scale
+
+
+def _of(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes[:, None]).squeeze(1)
+
+
+def _best_other(logits: Tensor, labels: Tensor) -> Tensor:
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.amax(dim=1)

@@ -1,6 +1,6 @@
 """What every attack is given, what it returns, and the check of what it promises.
 
-An attack is a function ``attack(model, images, labels, *, ..., targets=None, generator=...) -> AttackResult``.
+An attack is a function ``attack(model, images, labels, *, targets=None, generator=...) -> AttackResult``.
 It asks the model through an `Oracle`, which counts, and ends in `finish`, which believes nothing of what the
 attack found: bounds, radius and success are the model's own answer on exactly the images returned.
 """

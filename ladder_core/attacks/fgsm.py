@@ -39,7 +39,7 @@ def fgsm(
 
 
 def ascent_direction(gradient: Tensor, norm: Norm) -> Tensor:
-    """Return the step of length 1 in the norm that raises the loss fastest; none where there is no gradient."""
+    """Return the step of length 1 in the norm that raises the loss fastest; 0 where the gradient is."""
     if norm == "linf":
         return gradient.sign()
     length = per_sample(gradient.flatten(1).norm(dim=1), gradient)

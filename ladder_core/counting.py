@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ladder_schema.report import Accuracy
+from ladder_schema.report import Accuracy, Paired
 
 
 class Tally:
@@ -32,3 +32,39 @@ class Tally:
         if not self._total:
             raise ValueError("no verdict was counted")
         return Accuracy(correct=int(self._correct), total=self._total)
+
+
+class PairedTally:
+    """Counts of what two models are right about, the same samples for both; kept on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._counts = torch.zeros(4, dtype=torch.int64, device=device)
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """How many samples were counted."""
+        return self._total
+
+    def add(self, before: Tensor, after: Tensor) -> None:
+        """Count a batch: whether the original (B,) and the hardened model (B,) are right about each sample."""
+        self._counts += torch.stack(
+            [
+                (before & after).sum(),
+                (before & ~after).sum(),
+                (~before & after).sum(),
+                (~(before | after)).sum(),
+            ]
+        )
+        self._total += before.numel()
+
+    def paired(self) -> Paired:
+        """Return the counts.
+
+        Raises:
+            ValueError: Nothing was counted.
+        """
+        if not self._total:
+            raise ValueError("no sample was counted")
+        both, only_before, only_after, neither = self._counts.tolist()
+        return Paired(both=both, only_before=only_before, only_after=only_after, neither=neither)

@@ -1,19 +1,18 @@
-"""Retraining on pairs of clean and adversarial images: paper section 3.1.3, Eq. 6."""
+"""Retraining from the original's weights: paper section 3.1.3."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
 from ladder_core.errors import TrainingError
 from ladder_core.seeding import numpy_stream
-from ladder_core.training.examples import ExampleSource
+from ladder_core.training.objectives import Objective
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import RetrainingConfig
 from ladder_schema.errors import ErrorCode
@@ -25,13 +24,14 @@ BLOCK_SIZE = 8192
 
 
 def begin_retraining(
-    model: Classifier, config: RetrainingConfig, samples: int, device: torch.device
+    model: Classifier, config: RetrainingConfig, objective: Objective, samples: int, device: torch.device
 ) -> TrainingState:
     """Return the retraining of a model on that many samples, before its first step.
 
     Args:
         model: Has the original's weights, on the device.
         config: Optimiser settings.
+        objective: What is minimised.
         samples: How many the split has.
         device: Where the model is.
     """
@@ -49,26 +49,34 @@ def begin_retraining(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     return TrainingState(
-        model, optimiser, schedule, device=device, steps=steps, epoch_steps=epoch_steps, terms=2
+        model,
+        optimiser,
+        schedule,
+        device=device,
+        steps=steps,
+        epoch_steps=epoch_steps,
+        terms=len(objective.terms),
     )
 
 
 def retrain(
+    model: Classifier,
     training: TrainingState,
     split: Split,
-    source: ExampleSource,
+    objective: Objective,
     config: RetrainingConfig,
     *,
     seed: int,
     on_step: Callable[[float, str], None],
 ) -> None:
-    """Minimise ``alpha * J(x, y) + (1 - alpha) * J(x', y)``, J the cross-entropy (Eq. 6), in place.
+    """Minimise an objective over the split, in place.
 
     Args:
-        training: Of a model on this split; goes on from where it is, and takes the mean clean and adversarial
-            loss of each epoch. The model is left in evaluation mode.
+        model: What is trained, left in evaluation mode.
+        training: Of the model on this split; goes on from where it is, and takes the mean of each of the
+            objective's terms in each epoch.
         split: The clean images.
-        source: Makes the adversarial partner of each image.
+        objective: Its terms and their sources.
         config: Optimiser settings.
         seed: Of the order of the samples.
         on_step: Called after each batch with the share done; may raise to stop.
@@ -76,18 +84,14 @@ def retrain(
     Raises:
         TrainingError: A loss is no longer a number.
     """
-    model, device = training.module, training.device
+    device = training.device
     epoch_steps = training.steps // config.epochs
     model.train()
-    for epoch, offset, positions in _batches(split, source, config, seed, training.done):
+    for epoch, offset, positions in _batches(split, objective, config, seed, training.done):
         images, labels = split.batch(positions, device)
-        partners = source.partners(model, images, labels, offset)
-        clean, adversarial = _pair_losses(model, images, partners.images, partners.valid, labels)
-        training.step(
-            config.alpha * clean + (1 - config.alpha) * adversarial, torch.stack([clean, adversarial])
-        )
+        training.step(*objective(model, images, labels, offset))
         if training.done % epoch_steps == 0:
-            training.end_epoch(_checked(training.sums / epoch_steps, epoch, config))
+            training.end_epoch(_checked(training.sums / epoch_steps, objective, epoch, config))
         on_step(training.share, f"epoch {epoch + 1}")
     model.eval()
 
@@ -97,7 +101,7 @@ def _batch_size(config: RetrainingConfig, samples: int) -> int:
 
 
 def _batches(
-    split: Split, source: ExampleSource, config: RetrainingConfig, seed: int, first: int
+    split: Split, objective: Objective, config: RetrainingConfig, seed: int, first: int
 ) -> Iterator[tuple[int, int, Indices]]:
     """Prepare each block of examples, and yield the batches from a step on.
 
@@ -114,27 +118,17 @@ def _batches(
             if skipped >= block_steps:
                 continue
             block = order[begin * batch : (begin + block_steps) * batch]
-            source.begin_block(block, epoch * epoch_steps + begin)
+            objective.begin_block(block, epoch * epoch_steps + begin)
             for offset in range(skipped * batch, len(block), batch):
                 yield epoch, offset, block[offset : offset + batch]
 
 
-def _pair_losses(
-    model: nn.Module, images: Tensor, partners: Tensor, valid: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return both terms of Eq. 6 from one forward pass over the pairs."""
-    logits = model(torch.cat([images, partners]))
-    losses = functional.cross_entropy(logits, labels.repeat(2), reduction="none")
-    clean, adversarial = losses.chunk(2)
-    return clean.mean(), (adversarial * valid).sum() / valid.sum().clamp_min(1)
-
-
-def _checked(losses: Tensor, epoch: int, config: RetrainingConfig) -> EpochLosses:
-    clean, adversarial = losses.tolist()
-    if not np.isfinite([clean, adversarial]).all():
+def _checked(means: Tensor, objective: Objective, epoch: int, config: RetrainingConfig) -> EpochLosses:
+    values = means.tolist()
+    if not np.isfinite(values).all():
         raise TrainingError(
             ErrorCode.TRAINING_DIVERGED,
             f"the retraining loss is not a number after epoch {epoch + 1}: lower retraining.learning_rate "
             f"(now {config.learning_rate})",
         )
-    return EpochLosses(clean=clean, adversarial=adversarial)
+    return EpochLosses(terms={term.name: value for term, value in zip(objective.terms, values, strict=True)})

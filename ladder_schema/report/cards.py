@@ -81,7 +81,6 @@ class ExampleSummary(Value):
 
 
 class EpochLosses(Value):
-    """Mean losses of one retraining epoch."""
+    """Mean of each term of one retraining epoch's loss, unweighted."""
 
-    clean: float
-    adversarial: float
+    terms: Annotated[dict[Text, float], Field(min_length=1, max_length=10)]

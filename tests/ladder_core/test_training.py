@@ -22,12 +22,16 @@ from ladder_core.latents import Latents, compute_latents
 from ladder_core.pool import pool_latents
 from ladder_core.seeding import numpy_stream
 from ladder_core.training import (
+    AttackSource,
+    ExampleSource,
     LadderSource,
+    Objective,
     Partners,
-    PgdSource,
     StoredSource,
+    Term,
     begin_retraining,
     move_once,
+    pgd_attack,
     retrain,
 )
 from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig
@@ -72,6 +76,10 @@ class Shifted:
         return Partners(images * 0.5, torch.arange(len(images)) % 3 != 0)
 
 
+def equation_6(source: ExampleSource, alpha: float = 0.5) -> Objective:
+    return Objective([Term("clean", alpha), Term("adversarial", 1 - alpha, source)])
+
+
 def test_latents_are_what_the_head_turns_into_the_models_answer(digits_classifier, digits, latents) -> None:
     images, _ = digits.train.batch(range(50))
     z = latents.batch(range(50), CPU)
@@ -90,8 +98,8 @@ def test_retraining_is_equation_6(alpha: float, digits_classifier: Classifier, d
     )  # fmt: skip
     ours, plain = digits_classifier.clone(), digits_classifier.clone()
     torch.manual_seed(1)
-    training = begin_retraining(ours, config, len(split), CPU)
-    retrain(training, split, Shifted(), config, seed=0, on_step=lambda *_: None)
+    training = begin_retraining(ours, config, equation_6(Shifted(), alpha), len(split), CPU)
+    retrain(ours, training, split, equation_6(Shifted(), alpha), config, seed=0, on_step=lambda *_: None)
 
     torch.manual_seed(1)
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.5)
@@ -144,7 +152,7 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     model = digits_classifier.clone().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images, labels = digits.train.batch(range(16))
-    partners = PgdSource(PgdConfig(), 0.1, seed=0).partners(model, images, labels, 0)
+    partners = AttackSource(pgd_attack(PgdConfig(), 0.1), seed=0).partners(model, images, labels, 0)
     assert model.training
     assert partners.valid.all()
     assert (partners.images - images).abs().max() <= 0.1 + 1e-6
@@ -187,8 +195,17 @@ def test_every_sample_is_seen_once_an_epoch(batch_size: int, digits_classifier, 
 
     steps: list[float] = []
     config = RetrainingConfig(batch_size=batch_size, epochs=1)
-    training = begin_retraining(digits_classifier, config, len(split), CPU)
-    retrain(training, split, Watching(), config, seed=0, on_step=lambda done, _: steps.append(done))
+    objective = equation_6(Watching())
+    training = begin_retraining(digits_classifier, config, objective, len(split), CPU)
+    retrain(
+        digits_classifier,
+        training,
+        split,
+        objective,
+        config,
+        seed=0,
+        on_step=lambda done, _: steps.append(done),
+    )
     assert sorted(seen) == list(range(97))
     assert steps[-1] == 1.0
     assert len(steps) == -(-97 // batch_size)
@@ -198,9 +215,18 @@ def test_divergence_is_an_error_that_names_the_learning_rate(digits_classifier, 
     for parameter in digits_classifier.parameters():
         parameter.data *= 1e18
     config = RetrainingConfig(learning_rate=10.0)
-    training = begin_retraining(digits_classifier, config, len(digits.train), CPU)
+    objective = equation_6(Shifted())
+    training = begin_retraining(digits_classifier, config, objective, len(digits.train), CPU)
     with pytest.raises(TrainingError, match=r"retraining\.learning_rate") as raised:
-        retrain(training, digits.train, Shifted(), config, seed=0, on_step=lambda *_: None)
+        retrain(
+            digits_classifier,
+            training,
+            digits.train,
+            equation_6(Shifted()),
+            config,
+            seed=0,
+            on_step=lambda *_: None,
+        )
     assert raised.value.code is ErrorCode.TRAINING_DIVERGED
 
 
@@ -214,9 +240,12 @@ def test_a_stop_request_ends_training_at_once(digits_classifier, digits) -> None
             raise StopRequested
 
     config = RetrainingConfig()
-    training = begin_retraining(digits_classifier, config, len(digits.train), CPU)
+    objective = equation_6(Shifted())
+    training = begin_retraining(digits_classifier, config, objective, len(digits.train), CPU)
     with pytest.raises(StopRequested):
-        retrain(training, digits.train, Shifted(), config, seed=0, on_step=stop)
+        retrain(
+            digits_classifier, training, digits.train, equation_6(Shifted()), config, seed=0, on_step=stop
+        )
     assert steps == training.done == 3
 
 

@@ -52,6 +52,8 @@ class TrainingState:
         steps: int,
         epoch_steps: int | None,
         terms: int,
+        average_decay: float | None = None,
+        max_gradient_norm: float | None = None,
     ) -> None:
         """Take a training that has not begun.
 
@@ -63,6 +65,9 @@ class TrainingState:
             steps: How many steps the whole training has.
             epoch_steps: How many an epoch has; None where losses are not told apart by epoch.
             terms: How many terms the loss has.
+            average_decay: Of the exponential moving average of the weights that is kept beside the training
+                (Izmailov et al. 2018 for why, Polyak and Juditsky 1992); None for none.
+            max_gradient_norm: L2 length that a step's gradient is shortened to; None for no limit.
         """
         self.module, self.device = module, device
         self.steps, self.epoch_steps = steps, epoch_steps
@@ -70,6 +75,8 @@ class TrainingState:
         self.sums = torch.zeros(terms, device=device)
         self.losses: tuple[EpochLosses, ...] = ()
         self._optimiser, self._schedule = optimiser, schedule
+        self._average = None if average_decay is None else _Average(module, average_decay)
+        self._max_gradient_norm = max_gradient_norm
 
     @property
     def share(self) -> float:
@@ -80,8 +87,12 @@ class TrainingState:
         """Take a step down the gradient of a loss, and add its terms (T,) to their sums."""
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self._max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self._max_gradient_norm)
         self._optimiser.step()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update(self.done)
         self.sums += terms.detach()
         self.done += 1
 
@@ -89,6 +100,11 @@ class TrainingState:
         """Note an epoch's losses, and begin the sums of the next."""
         self.losses += (losses,)
         self.sums.zero_()
+
+    def finish(self) -> None:
+        """Give the module the average of its weights, where one is kept: the end of the training."""
+        if self._average is not None:
+            self._average.copy_to_module()
 
     def record(self) -> Record:
         """Return a copy of the state."""
@@ -191,11 +207,41 @@ class TrainingState:
         yield from self.module.named_parameters()
         # Those outside the state_dict too: a model may count in one.
         yield from self.module.named_buffers()
+        if self._average is not None:
+            yield from self._average.named_tensors()
 
     def _parameters(self) -> list[Tensor]:
         (group,) = self._optimiser.param_groups
         parameters: list[Tensor] = group["params"]
         return parameters
+
+
+class _Average:
+    """The exponential moving average of a module's parameters and of its batch norms' statistics."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._own = {
+            name: tensor
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+            if tensor.is_floating_point()
+        }
+        self._averages = {name: tensor.detach().clone() for name, tensor in self._own.items()}
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, average in self._averages.items():
+            yield f"average.{name}", average
+
+    @torch.no_grad()
+    def update(self, done: int) -> None:
+        # A young average would remember where the training began: its memory is as long as it is old.
+        decay = min(self._decay, (1 + done) / (10 + done))
+        torch._foreach_lerp_(list(self._averages.values()), list(self._own.values()), 1 - decay)
+
+    @torch.no_grad()
+    def copy_to_module(self) -> None:
+        for name, tensor in self._own.items():
+            tensor.copy_(self._averages[name])
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -140,6 +140,15 @@ class PerturbationConfig(_Section):
         return self
 
 
+class AugmentationConfig(_Section):
+    """What is done to each clean image of a batch; LADDER's own examples come from images as they are."""
+
+    crop_padding: int = Field(
+        0, ge=0, le=64, description="Pixels of zeros around the image, of which a random window is kept."
+    )
+    flip: bool = Field(False, description="Mirror half of the images; not for digits or text.")
+
+
 class RetrainingConfig(_Section):
     """Retraining on pairs: J~ = alpha * J(x, y) + (1 - alpha) * J(x', y) (paper Eq. 6)."""
 
@@ -155,6 +164,21 @@ class RetrainingConfig(_Section):
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
     weight_decay: float = Field(5e-4, ge=0.0, le=1.0)
     schedule: Literal["constant", "cosine"] = Field("cosine", description="How the learning rate falls.")
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    max_gradient_norm: float | None = Field(
+        None, gt=0.0, description="L2 length that a step's gradient is shortened to; null for no limit."
+    )
+    average_decay: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="Of the moving average of the weights that is returned in place of the last ones; "
+        "null for the last ones.",
+    )
+    batch_norm: Literal["train", "frozen"] = Field(
+        "train", description="`frozen` keeps the original's batch statistics, and leaves dropout out."
+    )
+    augmentation: AugmentationConfig = AugmentationConfig()
 
 
 class PgdConfig(_Section):

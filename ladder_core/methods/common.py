@@ -15,8 +15,8 @@ from ladder_core.evaluation import (
 from ladder_core.records import Record, RecordError, Stored
 from ladder_core.run import Run
 from ladder_core.seeding import numpy_stream, scoped_seed
-from ladder_core.training import ExampleSource, begin_retraining, retrain
-from ladder_schema.config import LadderConfig, PgdTrainingConfig
+from ladder_core.training import ExampleSource, Objective, Term, begin_retraining, retrain
+from ladder_schema.config import LadderConfig, PgdTrainingConfig, RetrainingConfig
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
 from ladder_schema.report import Accuracy, AttackResult, EpochLosses
@@ -31,18 +31,26 @@ class _Results(BaseModel):
 
 
 def retrain_from_original(
-    run: Run, config: LadderConfig | PgdTrainingConfig, split: Split, source: ExampleSource
+    run: Run, config: LadderConfig | PgdTrainingConfig, split: Split, objective: Objective
 ) -> tuple[Classifier, tuple[EpochLosses, ...]]:
-    """Retrain a copy of the original by Eq. 6; return it and the losses of each epoch."""
+    """Retrain a copy of the original; return it and the losses of each epoch."""
     run.progress.enter(Stage.RETRAIN)
     hardened = run.original.clone()
-    training = begin_retraining(hardened, config.retraining, len(split), run.device)
+    training = begin_retraining(hardened, config.retraining, objective, len(split), run.device)
     with scoped_seed(run.seed, "retrain", run.device):
         if not run.keeper.find(CheckpointName.RETRAIN, training.load):
             on_step = run.keeper.watch(CheckpointName.RETRAIN, training.record, run.progress.update)
-            retrain(training, split, source, config.retraining, seed=run.seed, on_step=on_step)
+            retrain(hardened, training, split, objective, config.retraining, seed=run.seed, on_step=on_step)
             run.keeper.save(CheckpointName.RETRAIN, training.record(), complete=True)
     return hardened.eval(), training.losses
+
+
+def equation_6(source: ExampleSource, config: RetrainingConfig) -> Objective:
+    """Return ``alpha * J(x, y) + (1 - alpha) * J(x', y)``, J the cross-entropy: paper Eq. 6."""
+    return Objective(
+        [Term("clean", config.alpha), Term("adversarial", 1 - config.alpha, source)],
+        label_smoothing=config.label_smoothing,
+    )
 
 
 def evaluate_gradient_attacks(

@@ -19,7 +19,12 @@ from ladder_core.generators import begin_generator_training, build_generator, tr
 from ladder_core.generators.architectures import ConvGenerator, MlpGenerator, count_parameters
 from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
-from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
+from ladder_core.methods.common import (
+    accuracy_on_test,
+    equation_6,
+    evaluate_gradient_attacks,
+    retrain_from_original,
+)
 from ladder_core.perturb import Perturbation
 from ladder_core.pool import pool_latents
 from ladder_core.records import Record, Stored
@@ -62,7 +67,7 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
         config.perturbation.targets,
     )
     split, source = _examples(run, config, latents, attacker)
-    hardened, losses = retrain_from_original(run, config, split, source)
+    hardened, losses = retrain_from_original(run, config, split, equation_6(source, config.retraining))
     outcome = _evaluate(run, config, attacker, hardened, losses)
     return replace(outcome, boundary=boundary_summary, generator=generator_summary)
 

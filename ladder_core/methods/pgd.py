@@ -6,10 +6,15 @@ In Eq. 6's form, as the paper trains every method it compares with (section 4): 
 from ladder_core.datasets import Split
 from ladder_core.evaluation import gradient_attacks
 from ladder_core.examples import attack_example_set
-from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
+from ladder_core.methods.common import (
+    accuracy_on_test,
+    equation_6,
+    evaluate_gradient_attacks,
+    retrain_from_original,
+)
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
-from ladder_core.training import ExampleSource, PgdSource, StoredSource, attack_with_pgd
+from ladder_core.training import AttackSource, ExampleSource, StoredSource, pgd_attack
 from ladder_schema.config import PgdTrainingConfig
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
@@ -35,7 +40,7 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
         StopRequested: The run's progress callback asked to stop.
     """
     split, source = _examples(run, config)
-    hardened, losses = retrain_from_original(run, config, split, source)
+    hardened, losses = retrain_from_original(run, config, split, equation_6(source, config.retraining))
     test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.95)
     examples = attack_example_set(
         gradient_attacks(config.threat_model.epsilon, config.evaluation, run.seed)[-1],
@@ -52,9 +57,9 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
 
 def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:
     run.progress.enter(Stage.EXAMPLES)
-    epsilon = config.threat_model.epsilon
+    attack = pgd_attack(config.pgd, config.threat_model.epsilon)
     if config.retraining.examples == "fresh":
-        return run.dataset.train, PgdSource(config.pgd, epsilon, run.seed)
+        return run.dataset.train, AttackSource(attack, run.seed)
     rng = numpy_stream(run.seed, "fixed-examples")
     split = run.dataset.train.stratified(config.retraining.fixed_examples, rng)
     stream = torch_stream(run.seed, "examples")
@@ -62,7 +67,7 @@ def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource
         CheckpointName.EXAMPLES,
         make=lambda: StoredSource.make(
             run.work_dir / "examples-train.npy",
-            lambda images, labels: attack_with_pgd(run.original, images, labels, config.pgd, epsilon, stream),
+            lambda images, labels: attack(run.original, images, labels, stream),
             split,
             batch_size=config.evaluation.batch_size,
             device=run.device,

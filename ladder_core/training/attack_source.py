@@ -35,10 +35,11 @@ class AttackSource:
 
     def partners(self, model: Classifier, images: Tensor, labels: Tensor, offset: int) -> Partners:
         """Attack the batch with the model in evaluation mode, so batch statistics don't leak into it."""
+        was_training = model.training
         model.eval()
         stream = torch_stream(self._seed, self._purpose, self._number, offset)
         attacked = self._attack(model, images, labels, stream)
-        model.train()
+        model.train(was_training)
         return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
 from ladder_core.errors import TrainingError
-from ladder_core.seeding import numpy_stream
+from ladder_core.seeding import numpy_stream, torch_stream
+from ladder_core.training.augmentation import Augmentation
 from ladder_core.training.objectives import Objective
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import RetrainingConfig
@@ -24,7 +25,7 @@ BLOCK_SIZE = 8192
 
 
 def begin_retraining(
-    model: Classifier, config: RetrainingConfig, objective: Objective, samples: int, device: torch.device
+    model: nn.Module, config: RetrainingConfig, objective: Objective, samples: int, device: torch.device
 ) -> TrainingState:
     """Return the retraining of a model on that many samples, before its first step.
 
@@ -56,6 +57,8 @@ def begin_retraining(
         steps=steps,
         epoch_steps=epoch_steps,
         terms=len(objective.terms),
+        average_decay=config.average_decay,
+        max_gradient_norm=config.max_gradient_norm,
     )
 
 
@@ -86,13 +89,16 @@ def retrain(
     """
     device = training.device
     epoch_steps = training.steps // config.epochs
-    model.train()
+    augment = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
+    model.train(config.batch_norm == "train")
     for epoch, offset, positions in _batches(split, objective, config, seed, training.done):
         images, labels = split.batch(positions, device)
+        images = augment(images, torch_stream(seed, "augment", training.done))
         training.step(*objective(model, images, labels, offset))
         if training.done % epoch_steps == 0:
             training.end_epoch(_checked(training.sums / epoch_steps, objective, epoch, config))
         on_step(training.share, f"epoch {epoch + 1}")
+    training.finish()
     model.eval()
 
 

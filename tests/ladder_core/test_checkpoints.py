@@ -17,7 +17,7 @@ from ladder_core.datasets import Dataset
 from ladder_core.errors import StopRequested
 from ladder_core.progress import Progress
 from ladder_core.records import Record, RecordError, Stored, load_record
-from ladder_core.training import PgdSource, begin_retraining, retrain
+from ladder_core.training import AttackSource, Objective, Term, begin_retraining, pgd_attack, retrain
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
 from ladder_schema.jobs import Stage
@@ -230,12 +230,17 @@ def test_a_large_tensor_stays_on_disk(tmp_path: Path) -> None:
 
 # Trainings
 
-RETRAINING = RetrainingConfig(epochs=2, batch_size=50)
+RETRAINING = RetrainingConfig(epochs=2, batch_size=50, average_decay=0.9, max_gradient_norm=5.0)
 STEPS = 6
 
 
 def training(model: Classifier) -> TrainingState:
-    return begin_retraining(model, RETRAINING, 150, CPU)
+    return begin_retraining(model, RETRAINING, objective(), 150, CPU)
+
+
+def objective() -> Objective:
+    attack = AttackSource(pgd_attack(PgdConfig(steps=2), 0.1), seed=0)
+    return Objective([Term("clean", 0.5), Term("adversarial", 0.5, attack)])
 
 
 def train(state: TrainingState, digits: Dataset, until: int) -> None:
@@ -245,9 +250,9 @@ def train(state: TrainingState, digits: Dataset, until: int) -> None:
         if state.done == until:
             raise StopRequested
 
-    source, split = PgdSource(PgdConfig(steps=2), 0.1, seed=0), digits.train.subset(np.arange(150))
+    split = digits.train.subset(np.arange(150))
     with pytest.raises(StopRequested):
-        retrain(state, split, source, RETRAINING, seed=0, on_step=on_step)
+        retrain(state.module, state, split, objective(), RETRAINING, seed=0, on_step=on_step)
 
 
 def state_of(state: TrainingState) -> tuple[dict[str, list], object]:
@@ -300,14 +305,14 @@ class Counting(nn.Module):
 def test_all_that_a_training_changes_is_kept(momentum: float, schedule: str, tmp_path: Path) -> None:
     config = RETRAINING.model_copy(update={"momentum": momentum, "schedule": schedule})
     torch.manual_seed(0)
-    first = begin_retraining(Counting(), config, 150, CPU)
-    second = begin_retraining(Counting(), config, 150, CPU)
+    first = begin_retraining(Counting(), config, objective(), 150, CPU)
+    second = begin_retraining(Counting(), config, objective(), 150, CPU)
 
     def step(state: TrainingState) -> None:
         loss = state.module(torch.ones(2, 3)).square().sum()
         state.step(loss, torch.stack([loss, loss]))
         if state.done % 3 == 0:
-            state.end_epoch(EpochLosses(clean=1.0, adversarial=2.0))
+            state.end_epoch(EpochLosses(terms={"clean": 1.0, "adversarial": 2.0}))
 
     for _ in range(4):
         step(first)
@@ -319,6 +324,10 @@ def test_all_that_a_training_changes_is_kept(momentum: float, schedule: str, tmp
     step(second)
     assert state_of(second) == state_of(first)
     assert second.module.calls == second.done == 6
+
+
+def average(tensors: Tensors) -> str:
+    return next(name for name in tensors if name.startswith("module.average."))
 
 
 def weight(tensors: Tensors) -> str:
@@ -333,13 +342,14 @@ def weight(tensors: Tensors) -> str:
         lambda at, _: at.update(done=1),
         lambda at, _: at.update(done="x"),
         lambda at, _: at.update(losses=[]),
-        lambda at, _: at.update(losses=[{"clean": float("nan"), "adversarial": 1.0}]),
+        lambda at, _: at.update(losses=[{"terms": {"clean": float("nan")}}]),
         lambda at, _: at.update(losses=at["losses"] * 2),
         lambda _, tensors: tensors.pop(weight(tensors)),
         lambda _, tensors: tensors.update({weight(tensors): torch.ones(2, 2)}),
         lambda _, tensors: tensors.update({weight(tensors): tensors[weight(tensors)].double()}),
         lambda _, tensors: tensors.update({"optimiser.0.momentum_buffer": torch.ones(3)}),
         lambda _, tensors: tensors.update(sums=torch.ones(3)),
+        lambda _, tensors: tensors.pop(average(tensors)),
         lambda _, tensors: tensors.pop("random.cpu"),
         lambda _, tensors: tensors.update({"random.cpu": torch.zeros(5056, dtype=torch.uint8)}),
         lambda _, tensors: tensors.update({"random.cpu": torch.zeros(16, dtype=torch.uint8)}),

@@ -118,6 +118,48 @@ def test_retraining_is_equation_6(alpha: float, digits_classifier: Classifier, d
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_what_is_returned_is_the_average_of_the_weights(digits_classifier, digits) -> None:
+    split = digits.train.subset(np.arange(100))
+    config = RetrainingConfig(epochs=2, batch_size=50, average_decay=0.8)
+    model, objective = digits_classifier.clone(), equation_6(Shifted())
+    training = begin_retraining(model, config, objective, len(split), CPU)
+    averages = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def on_step(*_: object) -> None:
+        decay = min(0.8, training.done / (9 + training.done))
+        for name, tensor in model.state_dict().items():
+            averages[name] = decay * averages[name] + (1 - decay) * tensor
+
+    retrain(model, training, split, objective, config, seed=0, on_step=on_step)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, averages[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_steps_gradient_is_shortened(digits_classifier, digits) -> None:
+    split = digits.train.subset(np.arange(50))
+    config = RetrainingConfig(
+        epochs=1, batch_size=50, learning_rate=1.0, momentum=0.0, weight_decay=0.0, max_gradient_norm=0.01
+    )
+    model, objective = digits_classifier.clone(), equation_6(Shifted())
+    training = begin_retraining(model, config, objective, len(split), CPU)
+    retrain(model, training, split, objective, config, seed=0, on_step=lambda *_: None)
+    moved = [a - b for a, b in zip(model.parameters(), digits_classifier.parameters(), strict=True)]
+    assert torch.cat([m.flatten() for m in moved]).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_frozen_batch_statistics_stay_the_originals(digits_classifier, digits) -> None:
+    split = digits.train.subset(np.arange(50))
+    config = RetrainingConfig(epochs=1, batch_norm="frozen")
+    model = digits_classifier.clone()
+    objective = equation_6(AttackSource(pgd_attack(PgdConfig(steps=1), 0.1), seed=0))
+    training = begin_retraining(model, config, objective, len(split), CPU)
+    retrain(model, training, split, objective, config, seed=0, on_step=lambda *_: None)
+    for (name, a), (_, b) in zip(model.named_buffers(), digits_classifier.named_buffers(), strict=True):
+        assert torch.equal(a, b), name
+    assert not torch.equal(model.head_weight, digits_classifier.head_weight)
+
+
 def test_fresh_examples_change_and_fixed_ones_stay(attacker, digits, latents) -> None:
     labels = digits.train.targets()
     arguments = (attacker, latents, labels, (0.5, 1.5), 0, CPU)

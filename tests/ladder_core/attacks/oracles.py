@@ -1,5 +1,7 @@
 """Linear models, whose best attack is known in closed form, and what every attack promises."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -111,3 +113,29 @@ def assert_same(whole: AttackResult, parts: list[AttackResult], tolerance: float
     )
     assert torch.equal(whole.queries, torch.cat([part.queries for part in parts]))
     assert torch.equal(whole.gradients, torch.cat([part.gradients for part in parts]))
+
+
+Attack = Callable[[nn.Module, Tensor, Tensor, Tensor | None, torch.Generator], AttackResult]
+"""An attack with its parameters bound: model, images, labels, targets or None, generator."""
+
+
+def assert_sound(
+    attack: Attack, seed: int, *, targeted: bool, norm: Norm | None = None, epsilon: float = 1.0
+) -> AttackResult:
+    """Promises hold on any labels and on elements at exactly 0 or 1; so do determinism and any split."""
+    model, images = Affine(seed), coarse_images(seed, 12)
+    labels = torch.randint(5, (12,), generator=torch.Generator().manual_seed(seed))
+    targets = (labels + 1) % 5 if targeted else None
+
+    def attacked(*parts: slice) -> list[AttackResult]:
+        stream = torch.Generator().manual_seed(seed)
+        return [
+            attack(model, images[part], labels[part], None if targets is None else targets[part], stream)
+            for part in parts
+        ]
+
+    (whole,) = attacked(slice(None))
+    assert_promises(whole, model, images, labels, targets=targets, norm=norm, epsilon=epsilon)
+    assert_same(whole, attacked(slice(None)), tolerance=0)
+    assert_same(whole, attacked(slice(0, 5), slice(5, 12)))
+    return whole

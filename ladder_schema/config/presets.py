@@ -1,0 +1,56 @@
+"""What a preset fills in, under what the user wrote."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from ladder_schema.config.job import JOB_CONFIG, JobConfig, LadderConfig, PgdTrainingConfig
+
+DEFAULT_METHOD = "ladder"
+
+# What a preset changes from the defaults; sections a method doesn't have are left out for it.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "boundary": {"steps": 20},
+        "generator": {"steps": 1_000},
+        "retraining": {"examples": "fixed", "epochs": 15},
+        "evaluation": {"max_samples": 1_000, "pgd_steps": 20, "curve_points": 6, "curve_samples": 100},
+    },
+    "standard": {
+        "evaluation": {"curve_points": 8},
+    },
+    "thorough": {
+        "boundary": {"steps": 150},
+        "generator": {"steps": 15_000},
+        "retraining": {"epochs": 15},
+        "evaluation": {"pgd_steps": 100, "pgd_restarts": 3, "curve_points": 15, "curve_samples": 1_000},
+    },
+}
+
+
+def resolve_config(raw: Mapping[str, Any]) -> LadderConfig | PgdTrainingConfig:
+    """Complete a user's configuration.
+
+    Args:
+        raw: What the user wrote; empty is fine.
+
+    Returns:
+        The configuration with the preset's values under the user's and every default filled in.
+
+    Raises:
+        pydantic.ValidationError: An unknown key or a value out of range, with its location.
+    """
+    given = {"method": DEFAULT_METHOD, **raw}
+    preset = PRESETS.get(given["preset"], {}) if isinstance(given.get("preset"), str) else PRESETS["standard"]
+    for name, values in preset.items():
+        section = given.get(name, {})
+        if name in _sections(given["method"]) and isinstance(section, Mapping):
+            given[name] = {**values, **section}
+    return JOB_CONFIG.validate_python(given)
+
+
+def _sections(method: object) -> set[str]:
+    """Names of the sections the method has; none for an unknown method, which validation refuses."""
+    for variant in get_args(get_args(JobConfig)[0]):
+        if get_args(variant.model_fields["method"].annotation) == (method,):
+            return set(variant.model_fields)
+    return set()

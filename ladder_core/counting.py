@@ -47,7 +47,7 @@ class PairedTally:
         return self._total
 
     def add(self, before: Tensor, after: Tensor) -> None:
-        """Count a batch: whether the original (B,) and the hardened model (B,) are right about each sample."""
+        """Count a batch: whether the original (B,) and the hardened model (B,) are right about each."""
         self._counts += torch.stack(
             [
                 (before & after).sum(),

@@ -45,6 +45,12 @@ class BoundAttack:
     is_minimal: bool = False
     is_costly: bool = False
 
+    def replayed(self, model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
+        """Attack a model, and return the images (B, C, H, W) to replay on others."""
+        if self.replay is None:
+            return self.run(model, images, labels, stream).images
+        return self.replay(model, images, labels, stream)
+
 
 def bind(name: AttackChoice, threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
     """Return an attack in the threat model, with the evaluation's parameters."""
@@ -84,7 +90,13 @@ def _pgd(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
 
     return BoundAttack(
         "pgd",
-        {**_radius(threat_model), "steps": steps, "step": step, "restarts": config.pgd_restarts, "loss": "ce"},
+        {
+            **_radius(threat_model),
+            "steps": steps,
+            "step": step,
+            "restarts": config.pgd_restarts,
+            "loss": "ce",
+        },
         run,
         cost=2 * steps * config.pgd_restarts,
         replay=replay,

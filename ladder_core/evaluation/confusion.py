@@ -1,5 +1,7 @@
 """Which class is taken for which."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ def confusions(clean: Tensor, labels: Tensor, verdicts: Verdicts, classes: int) 
     )
 
 
-def strongest(found: list[Verdicts]) -> Verdicts:
+def strongest(found: Sequence[Verdicts]) -> Verdicts:
     """Return the gradient attack that the hardened model withstood worst."""
     gradient = [verdicts for verdicts in found if verdicts.attack.is_gradient]
     return min(gradient, key=lambda verdicts: float(verdicts.held[:, 1].double().mean()))

@@ -39,9 +39,7 @@ def radii(threat_model: ThreatModel, points: int, image_shape: tuple[int, int, i
     return (*within, *(epsilon * (blind / epsilon) ** (step / outer) for step in range(1, outer + 1)))
 
 
-def measure_curve(
-    subjects: Subjects, ledger: Ledger, positions: Indices, clean: Tensor
-) -> EpsilonCurve:
+def measure_curve(subjects: Subjects, ledger: Ledger, positions: Indices, clean: Tensor) -> EpsilonCurve:
     """Attack both models with PGD at growing radii, on the same images.
 
     What is broken at a radius is broken at every larger one; what is not goes on from where it got to.

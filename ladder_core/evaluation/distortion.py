@@ -14,6 +14,4 @@ def minimal_distortion(verdicts: Verdicts) -> MinimalDistortion:
         found: Tensor = verdicts.l2[right & success, model]
         return Distances(broken=tuple(found.sort().values.tolist()), held=int((right & ~success).sum()))
 
-    return MinimalDistortion(
-        attack=verdicts.attack.name, norm="l2", before=distances(0), after=distances(1)
-    )
+    return MinimalDistortion(attack=verdicts.attack.name, norm="l2", before=distances(0), after=distances(1))

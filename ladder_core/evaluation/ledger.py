@@ -5,7 +5,7 @@ a report says of an attack is computed from columns: small, and the same however
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -41,11 +41,11 @@ class Column:
 
 
 class _Filled(BaseModel):
-    """How many images of each measurement's columns are measured."""
+    """How many images of each measurement's columns are measured, or how many of its results."""
 
     model_config = ConfigDict(extra="forbid")
 
-    images: dict[str, int]
+    counts: dict[str, int]
 
 
 @dataclass
@@ -70,7 +70,9 @@ class Ledger:
     @classmethod
     def open(cls, keeper: Keeper, progress: Progress, costs: Mapping[str, float]) -> "Ledger":
         """Begin with what an earlier attempt measured, if that was kept."""
-        stored = keeper.find(CheckpointName.EVALUATE, lambda found: (found.value("filled", _Filled), found)[1])
+        stored = keeper.find(
+            CheckpointName.EVALUATE, lambda found: (found.value("filled", _Filled), found)[1]
+        )
         return cls(keeper, progress, costs, _stored=stored)
 
     def columns(
@@ -93,7 +95,10 @@ class Ledger:
         """
         shapes = {key: (count, *column.shape) for key, column in columns.items()}
         found = self._find(name, lambda stored: _read_columns(stored, name, columns, shapes))
-        kept, done = found or ({key: torch.zeros(shapes[key], dtype=c.dtype) for key, c in columns.items()}, 0)
+        kept, done = found or (
+            {key: torch.zeros(shapes[key], dtype=c.dtype) for key, c in columns.items()},
+            0,
+        )
         self._columns[name], self._filled[name] = kept, done
         on_step = self._watch(name)
         while self._filled[name] < count:
@@ -120,8 +125,35 @@ class Ledger:
         self._end(name, is_new=kept is None)
         return value
 
+    def results(
+        self,
+        name: str,
+        kind: type[_Value],
+        measure: Callable[[Sequence[_Value], Callable[[_Value], None], OnStep], Sequence[_Value]],
+    ) -> tuple[_Value, ...]:
+        """Return results that come one by one, each kept as it comes.
+
+        Args:
+            name: Of the measurement.
+            kind: Of a result.
+            measure: From the results that are kept, what to call with each new one, and what to call with the
+                share done, to all of them.
+        """
+        known = self._find(name, lambda stored: _read_results(stored, name, kind)) or []
+        for number, result in enumerate(known):
+            self._values[f"{name}/{number}"] = result
+        count = self._filled[name] = len(known)
+
+        def keep(result: _Value) -> None:
+            self._values[f"{name}/{self._filled[name]}"] = result
+            self._filled[name] += 1
+
+        measured = measure(known, keep, self._watch(name))
+        self._end(name, is_new=self._filled[name] > count)
+        return tuple(measured)
+
     def _find(self, name: str, read: Callable[[Stored], _Found | None]) -> _Found | None:
-        """Take a measurement from what was kept; None where it is not among it, or is not what it should be."""
+        """Take a measurement from what was kept; None where it is not there, or not what it should be."""
         try:
             return None if self._stored is None else read(self._stored)
         except Exception as error:  # nothing in a foreign file may end the job
@@ -146,13 +178,13 @@ class Ledger:
         tensors = {
             f"{name}/{key}": column for name, found in self._columns.items() for key, column in found.items()
         }
-        return Record(tensors, {"filled": _Filled(images=self._filled), **self._values})
+        return Record(tensors, {"filled": _Filled(counts=self._filled), **self._values})
 
 
 def _read_columns(
     stored: Stored, name: str, columns: Mapping[str, Column], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, Tensor], int] | None:
-    filled = stored.value("filled", _Filled).images
+    filled = stored.value("filled", _Filled).counts
     if name not in filled:
         return None
     found = {
@@ -163,3 +195,8 @@ def _read_columns(
     if not 0 <= filled[name] <= count:
         raise RecordError(f"{filled[name]} of {count} images are measured")
     return found, filled[name]
+
+
+def _read_results(stored: Stored, name: str, kind: type[_Value]) -> list[_Value]:
+    count = stored.value("filled", _Filled).counts.get(name, 0)
+    return [stored.value(f"{name}/{number}", kind) for number in range(count)]

@@ -79,7 +79,6 @@ def measure_attack(
         positions: (n,) of the images in the test split.
         clean: (N, 2) what both models take every test image for.
     """
-
     replays = "transfer" in subjects.config.black_box
 
     def measure(start: int, end: int) -> Columns:
@@ -92,7 +91,9 @@ def measure_attack(
         columns = {
             "success": both(each.success for each in found),
             "within": both(each.success & close for each, close in zip(found, near, strict=True)),
-            "predicted": both(predict(m, each.images) for m, each in zip(subjects.models, found, strict=True)),
+            "predicted": both(
+                predict(m, each.images) for m, each in zip(subjects.models, found, strict=True)
+            ),
             "l2": both(each.distances.l2 for each in found),
             "queries": both(each.queries for each in found),
         }
@@ -129,7 +130,13 @@ def white_box_result(verdicts: Verdicts, *, trained_on: bool) -> AttackResult:
 
 
 def replayed_result(
-    attack: BoundAttack, setting: Setting, right: Tensor, replayed: Tensor, labels: Tensor, *, trained_on: bool
+    attack: BoundAttack,
+    setting: Setting,
+    right: Tensor,
+    replayed: Tensor,
+    labels: Tensor,
+    *,
+    trained_on: bool,
 ) -> AttackResult:
     """Return how both models fare on one set of examples.
 

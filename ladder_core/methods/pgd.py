@@ -4,9 +4,9 @@ In Eq. 6's form, as the paper trains every method it compares with (section 4): 
 """
 
 from ladder_core.datasets import Split
-from ladder_core.evaluation import gradient_attacks
+from ladder_core.evaluation import bind
 from ladder_core.examples import attack_example_set
-from ladder_core.methods.common import accuracy_on_test, evaluate_gradient_attacks, retrain_from_original
+from ladder_core.methods.common import evaluate_both, retrain_from_original
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
 from ladder_core.training import ExampleSource, PgdSource, StoredSource, attack_with_pgd
@@ -36,25 +36,25 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
     """
     split, source = _examples(run, config)
     hardened, losses = retrain_from_original(run, config, split, source)
-    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.95)
+    subjects, found = evaluate_both(run, config, hardened, trained_on="pgd")
     examples = attack_example_set(
-        gradient_attacks(config.threat_model.epsilon, config.evaluation, run.seed)[-1],
+        bind("pgd", config.threat_model, config.evaluation),
         run.original,
         hardened,
-        test,
+        subjects.test.subset(subjects.choose(None)),
         count=config.example_count,
-        batch_size=config.evaluation.batch_size,
+        batch_size=run.batch_size,
         seed=run.seed,
         device=run.device,
     )
-    return Outcome(hardened, losses, accuracy_on_test(run, config, hardened, start=0.95), attacks, examples)
+    return Outcome(hardened, losses, found.measurements, examples)
 
 
 def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:
     run.progress.enter(Stage.EXAMPLES)
-    epsilon = config.threat_model.epsilon
+    threat_model = config.threat_model
     if config.retraining.examples == "fresh":
-        return run.dataset.train, PgdSource(config.pgd, epsilon, run.seed)
+        return run.dataset.train, PgdSource(config.pgd, threat_model, run.seed)
     rng = numpy_stream(run.seed, "fixed-examples")
     split = run.dataset.train.stratified(config.retraining.fixed_examples, rng)
     stream = torch_stream(run.seed, "examples")
@@ -62,9 +62,11 @@ def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource
         CheckpointName.EXAMPLES,
         make=lambda: StoredSource.make(
             run.work_dir / "examples-train.npy",
-            lambda images, labels: attack_with_pgd(run.original, images, labels, config.pgd, epsilon, stream),
+            lambda images, labels: attack_with_pgd(
+                run.original, images, labels, config.pgd, threat_model, stream
+            ),
             split,
-            batch_size=config.evaluation.batch_size,
+            batch_size=run.batch_size,
             device=run.device,
             on_step=run.progress.update,
         ),

@@ -17,7 +17,7 @@ from ladder_core.latents import Latents
 from ladder_core.perturb import Perturbation, concatenate
 from ladder_core.records import Record, Stored
 from ladder_core.seeding import torch_stream
-from ladder_schema.config import PgdConfig
+from ladder_schema.config import PgdConfig, ThreatModel
 
 _BLOCK = 8192
 
@@ -142,8 +142,8 @@ def _move(
 class PgdSource:
     """PGD against the model under training (Madry et al. 2018)."""
 
-    def __init__(self, config: PgdConfig, epsilon: float, seed: int) -> None:
-        self._config, self._epsilon, self._seed = config, epsilon, seed
+    def __init__(self, config: PgdConfig, threat_model: ThreatModel, seed: int) -> None:
+        self._config, self._threat_model, self._seed = config, threat_model, seed
         self._number = 0
 
     def begin_block(self, positions: Indices, number: int) -> None:  # noqa: ARG002
@@ -154,7 +154,7 @@ class PgdSource:
         """Attack the batch with the model in evaluation mode, so batch statistics don't leak into it."""
         model.eval()
         stream = torch_stream(self._seed, "examples", self._number, offset)
-        attacked = attack_with_pgd(model, images, labels, self._config, self._epsilon, stream)
+        attacked = attack_with_pgd(model, images, labels, self._config, self._threat_model, stream)
         model.train()
         return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
 
@@ -164,7 +164,7 @@ def attack_with_pgd(
     images: Tensor,
     labels: Tensor,
     config: PgdConfig,
-    epsilon: float,
+    threat_model: ThreatModel,
     stream: torch.Generator,
 ) -> Tensor:
     """Return the last iterate of adversarial training's PGD against a model in evaluation mode."""
@@ -172,9 +172,10 @@ def attack_with_pgd(
         model,
         images,
         labels,
-        epsilon=epsilon,
+        epsilon=threat_model.epsilon,
+        norm=threat_model.norm,
         steps=config.steps,
-        step=config.relative_step * epsilon,
+        step=config.relative_step * threat_model.epsilon,
         generator=stream,
     )
 

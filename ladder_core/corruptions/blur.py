@@ -64,7 +64,7 @@ def _disk(radius: float, smoothing: float) -> Tensor:
     """Return a normalised disk (side, side) with a smoothed edge, float64."""
     edge = 1 if radius <= 8 else 2
     # Where the authors' array ends at the disk's edge, their smoothing reflects what is beyond.
-    half = min(math.ceil(radius) + edge, 8) if radius <= 8 else int(radius)
+    half = min(math.ceil(radius) + 2 * edge, 8) if radius <= 8 else int(radius)
     places = torch.arange(-half, half + 1, dtype=torch.float64)
     disk = (places[:, None] ** 2 + places**2 <= radius**2).double()
     kernel = _gaussian(smoothing, edge)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ladder_core._torchvision import torchvision
 from ladder_core.classifier import Classifier
-from ladder_schema.report import MAX_THUMBNAIL_SIDE, GalleryItem, Thumbnail
+from ladder_schema.report import MAX_THUMBNAIL_SIDE, AttackName, GalleryItem, Thumbnail
 
 GALLERY_SIZE = 24
 _GRID_COLUMNS, _GRID_ROWS = 12, 8
@@ -154,8 +154,8 @@ def _arrays(examples: ExampleSet) -> bytes:
     return buffer.getvalue()
 
 
-def gallery(examples: ExampleSet) -> tuple[GalleryItem, ...]:
-    """Return the first examples as raw thumbnails for the report."""
+def gallery(examples: ExampleSet, attack: AttackName) -> tuple[GalleryItem, ...]:
+    """Return the first examples, made by that attack, as raw thumbnails for the report."""
     chosen = range(min(GALLERY_SIZE, len(examples)))
     originals, adversarial = _thumbnails(examples.originals), _thumbnails(examples.adversarial)
     return tuple(
@@ -163,6 +163,7 @@ def gallery(examples: ExampleSet) -> tuple[GalleryItem, ...]:
             original=originals[i],
             adversarial=adversarial[i],
             label=int(examples.labels[i]),
+            attack=attack,
             rho=float(examples.rho[i]) if examples.rho is not None else None,
             predicted_original=int(examples.predicted_original[i]),
             predicted_adversarial=int(examples.predicted_adversarial[i]),

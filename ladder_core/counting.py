@@ -47,7 +47,7 @@ class PairedTally:
         return self._total
 
     def add(self, before: Tensor, after: Tensor) -> None:
-        """Count a batch: whether the original (B,) and the hardened model (B,) are right."""
+        """Count a batch: whether the original (B,) and the hardened model (B,) are right about each."""
         self._counts += torch.stack(
             [
                 (before & after).sum(),
@@ -68,3 +68,16 @@ class PairedTally:
             raise ValueError("no sample was counted")
         both, only_before, only_after, neither = self._counts.tolist()
         return Paired(both=both, only_before=only_before, only_after=only_after, neither=neither)
+
+
+def paired(right: Tensor) -> Paired:
+    """Count what the original (column 0) and the hardened model (column 1) are right about: (n, 2) bool.
+
+    Raises:
+        pydantic.ValidationError: There is no sample.
+    """
+    before, after = right.unbind(dim=1)
+    both, only_before = int((before & after).sum()), int((before & ~after).sum())
+    only_after = int((~before & after).sum())
+    neither = len(right) - both - only_before - only_after
+    return Paired(both=both, only_before=only_before, only_after=only_after, neither=neither)

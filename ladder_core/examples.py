@@ -9,7 +9,7 @@ from ladder_core.artifacts import ExampleSet, concatenate
 from ladder_core.attacks import LadderAttacker
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
-from ladder_core.evaluation import GradientAttack
+from ladder_core.evaluation import BoundAttack
 from ladder_core.seeding import numpy_stream, torch_stream
 
 
@@ -53,7 +53,7 @@ def ladder_example_set(
 
 
 def attack_example_set(
-    attack: GradientAttack,
+    attack: BoundAttack,
     original: Classifier,
     hardened: Classifier,
     split: Split,
@@ -67,8 +67,9 @@ def attack_example_set(
 
     An image the attack could not break is among them with its last attempt, and its predictions say so.
     """
+    stream = torch_stream(seed, "example-set")
     parts = [
-        _predicted(original, hardened, images, attack.replayed(original, images, labels), labels)
+        _predicted(original, hardened, images, attack.replayed(original, images, labels, stream), labels)
         for _, images, labels in _choice(split, count, seed).batches(batch_size, device)
     ]
     return concatenate(parts, split.image_shape)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ladder_core import evaluation, validation
+from ladder_core import validation
 from ladder_core.artifacts import gallery, save_examples, save_weights
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier, load_classifier
@@ -30,9 +30,10 @@ from ladder_core.verdict import judge
 from ladder_schema.config import LadderConfig, PgdTrainingConfig, Preprocessing
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
-from ladder_schema.report import DatasetCard, ModelCard, Report
+from ladder_schema.report import AttackName, DatasetCard, ModelCard, Pictures, Report
 
 _CHUNK_BYTES = 1 << 24
+_BATCH_SIZE = 512
 _REPORTED_PACKAGES = ("ladder-hardening", "torch", "numpy", "scikit-learn")
 
 
@@ -128,14 +129,8 @@ def _validate(
     progress.update(0.6, "dataset read")
     choice = dataset.test.stratified(validation.PROBE_SAMPLES, numpy_stream(config.seed, "probe"))
     validation.check_skill(original, choice, config.preprocessing, device)
-    clean = evaluation.clean_accuracy(
-        original,
-        dataset.test,
-        batch_size=config.evaluation.batch_size,
-        device=device,
-        on_step=lambda done: progress.update(0.7 + 0.3 * done, "clean accuracy"),
-    )
-    return Run(original, dataset, clean, work_dir, device, config.seed, progress, keeper)
+    batch_size = config.evaluation.batch_size or _BATCH_SIZE
+    return Run(original, dataset, work_dir, device, config.seed, batch_size, progress, keeper)
 
 
 def _taken_by(model: Classifier, preprocessing: Preprocessing) -> Wanted:
@@ -152,21 +147,20 @@ def _report(
     outcome: Outcome,
     uploads: _Uploads,
 ) -> Report:
+    attack: AttackName = "ladder" if isinstance(config, LadderConfig) else "pgd"
     return Report(
         created_at=datetime.now(UTC),
         config=config,
-        verdict=judge(run.clean_before, outcome.clean_after, outcome.attacks),
-        clean_before=run.clean_before,
-        clean_after=outcome.clean_after,
-        attacks=outcome.attacks,
+        verdict=judge(outcome.measurements),
+        measurements=outcome.measurements,
         model=_model_card(run, uploads),
         dataset=_dataset_card(run, uploads),
         boundary=outcome.boundary,
         generator=outcome.generator,
         examples=outcome.ladder,
-        latent_map=outcome.latent_map,
         losses=outcome.losses,
-        gallery=gallery(outcome.examples),
+        pictures=Pictures(gallery=gallery(outcome.examples, attack), latent_map=outcome.latent_map),
+        hardened_sha256=_sha256(run.work_dir / ResultFile.MODEL, lambda: None),
         stage_seconds=run.progress.stage_seconds,
         device=_device_name(run.device),
         versions={name: version(name) for name in _REPORTED_PACKAGES},

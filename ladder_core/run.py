@@ -11,13 +11,12 @@ from ladder_core.classifier import Classifier
 from ladder_core.datasets import Dataset
 from ladder_core.progress import Progress
 from ladder_schema.report import (
-    Accuracy,
-    AttackResult,
     BoundarySummary,
     EpochLosses,
     ExampleSummary,
     GeneratorSummary,
     LatentMap,
+    Measurements,
 )
 
 
@@ -28,20 +27,20 @@ class Run:
     Attributes:
         original: The model as uploaded, in evaluation mode, never changed.
         dataset: Its data.
-        clean_before: The original's accuracy on the whole test split.
         work_dir: Takes intermediate files and results.
         device: Where the original is.
         seed: The job's seed.
+        batch_size: Images at a time wherever nothing is trained.
         progress: Told where the run stands.
         keeper: Keeps stage outputs and trainings for another attempt.
     """
 
     original: Classifier
     dataset: Dataset
-    clean_before: Accuracy
     work_dir: Path
     device: torch.device
     seed: int
+    batch_size: int
     progress: Progress
     keeper: Keeper
 
@@ -53,15 +52,13 @@ class Outcome:
     Attributes:
         hardened: The hardened model, in evaluation mode.
         losses: Of each retraining epoch.
-        clean_after: The hardened model's accuracy on the whole test split.
-        attacks: Before and after, on the same images.
+        measurements: Before and after, on the same images.
         examples: Adversarial examples on test images.
     """
 
     hardened: Classifier
     losses: tuple[EpochLosses, ...]
-    clean_after: Accuracy
-    attacks: tuple[AttackResult, ...]
+    measurements: Measurements
     examples: ExampleSet
     boundary: BoundarySummary | None = field(default=None, kw_only=True)
     generator: GeneratorSummary | None = field(default=None, kw_only=True)

@@ -1,232 +1,169 @@
-"""Accuracies before and after hardening, on the same images: paper section 4.
+"""Attacks made against the model they are tested on; the original's examples are replayed on both.
 
-White-box examples are made against the model they are tested on; transferred ones against the original model
-and replayed on both, the paper's black-box setting with the original model as source.
+An image counts as right when the model is right about it before and after the attack.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ladder_core.attacks import LadderAttacker, fgsm, pgd, pgd_last_iterate
-from ladder_core.attacks.pgd import step_size
-from ladder_core.classifier import Classifier
-from ladder_core.counting import Tally
-from ladder_core.datasets import Split
-from ladder_core.latents import Latents
-from ladder_core.seeding import torch_stream
-from ladder_schema.config import EvaluationConfig
-from ladder_schema.report import Accuracy, AttackResult, ExampleSummary
+from ladder_core.counting import paired
+from ladder_core.datasets.base import Indices
+from ladder_core.evaluation.bound import BoundAttack
+from ladder_core.evaluation.clean import predict
+from ladder_core.evaluation.ledger import Column, Columns, Ledger
+from ladder_core.evaluation.subjects import Subjects
+from ladder_schema.report import AttackResult, Setting
 
-Parameters = dict[str, float | int | str]
+_COLUMNS = {
+    "success": Column(torch.bool),
+    "within": Column(torch.bool),
+    "predicted": Column(torch.int64),
+    "l2": Column(torch.float32),
+    "queries": Column(torch.int64),
+}
+_REPLAYED = {"replayed": Column(torch.int64)}
 
 
 @dataclass(frozen=True)
-class GradientAttack:
-    """An attack with its parameters bound.
+class Verdicts:
+    """What an attack did to each of n images, before (column 0) and after hardening (column 1); on the CPU.
 
     Attributes:
-        name: As in the report.
-        parameters: For the report.
-        breaks: From model, images, labels to (B,) bool: which images the attack breaks; white-box.
-        replayed: From model, images, labels to the images (B, C, H, W) to replay on other models, made with
-            all the attack's strength: one that stopped where this model just gives in would spare the others.
+        attack: The attack.
+        positions: (n,) of the images in the test split, sorted.
+        right: (n, 2) bool, without an attack.
+        success: (n, 2) bool, the attack ended with an image that is misclassified.
+        within: (n, 2) bool, and with one within the threat model.
+        predicted: (n, 2) int64, what that image is taken for.
+        l2: (n, 2) how far it is from the original, in pixels.
+        queries: (n, 2) int64, forward passes.
+        labels: (n,) int64.
+        replayed: (n, 2) int64, what both take the image made against the original for; None where that was
+            not asked for.
     """
 
-    name: Literal["fgsm", "pgd"]
-    parameters: Parameters
-    breaks: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    replayed: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    attack: BoundAttack
+    positions: Indices
+    right: Tensor
+    success: Tensor
+    within: Tensor
+    predicted: Tensor
+    l2: Tensor
+    queries: Tensor
+    labels: Tensor
+    replayed: Tensor | None = None
+
+    @property
+    def held(self) -> Tensor:
+        """(n, 2) bool: right before and after the attack."""
+        return self.right & ~self.success
+
+    @property
+    def held_within(self) -> Tensor:
+        """(n, 2) bool: right, and not broken by an example within the threat model."""
+        return self.right & ~self.within
 
 
-def gradient_attacks(epsilon: float, config: EvaluationConfig, seed: int) -> tuple[GradientAttack, ...]:
-    """Return the attacks of an evaluation, each in the threat model.
-
-    Args:
-        epsilon: Linf radius in pixels.
-        config: Steps and restarts.
-        seed: The job's seed.
-    """
-    stream, replay_stream = torch_stream(seed, "evaluate-pgd"), torch_stream(seed, "replay-pgd")
-
-    def fgsm_breaks(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return fgsm(model, images, labels, epsilon=epsilon).success
-
-    def fgsm_images(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return fgsm(model, images, labels, epsilon=epsilon).images
-
-    def pgd_breaks(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        attacked = pgd(
-            model,
-            images,
-            labels,
-            epsilon=epsilon,
-            steps=config.pgd_steps,
-            restarts=config.pgd_restarts,
-            generator=stream,
-        )
-        return attacked.success
-
-    def pgd_images(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        step = step_size(epsilon, config.pgd_steps)
-        return pgd_last_iterate(
-            model, images, labels, epsilon=epsilon, steps=config.pgd_steps, step=step, generator=replay_stream
-        )
-
-    return (
-        GradientAttack("fgsm", {"norm": "linf", "epsilon": epsilon}, fgsm_breaks, fgsm_images),
-        GradientAttack(
-            "pgd",
-            {
-                "norm": "linf",
-                "epsilon": epsilon,
-                "steps": config.pgd_steps,
-                "restarts": config.pgd_restarts,
-            },
-            pgd_breaks,
-            pgd_images,
-        ),
-    )
-
-
-@torch.no_grad()
-def clean_accuracy(
-    model: Classifier,
-    split: Split,
-    *,
-    batch_size: int,
-    device: torch.device,
-    on_step: Callable[[float], None],
-) -> Accuracy:
-    """Return the model's accuracy on a split's own images.
-
-    Args:
-        model: In evaluation mode.
-        split: Images and labels.
-        batch_size: Images per forward pass.
-        device: Where the model is.
-        on_step: Called with the share done; may raise to stop.
-    """
-    tally = Tally(device)
-    for _, images, labels in split.batches(batch_size, device):
-        tally.add(model(images).argmax(dim=1) == labels)
-        on_step(tally.total / len(split))
-    return tally.accuracy()
-
-
-def evaluate_gradient_attack(
-    attack: GradientAttack,
-    original: Classifier,
-    hardened: Classifier,
-    split: Split,
-    *,
-    batch_size: int,
-    device: torch.device,
-    on_step: Callable[[float], None],
-) -> tuple[AttackResult, AttackResult]:
-    """Attack both models on the same images; return the white-box and the transfer result.
-
-    A sample counts as correct when the model is right about it before and after the attack.
+def measure_attack(
+    attack: BoundAttack, subjects: Subjects, ledger: Ledger, positions: Indices, clean: Tensor
+) -> Verdicts:
+    """Attack both models on the same images and, if asked for, replay the original's examples on both.
 
     Args:
         attack: The bound attack.
-        original: The model as uploaded, in evaluation mode.
-        hardened: The model after retraining, in evaluation mode.
-        split: Held-out images.
-        batch_size: Images attacked together.
-        device: Where both models are.
-        on_step: Called with the share done; may raise to stop.
+        subjects: Both models.
+        ledger: Keeps what was measured.
+        positions: (n,) of the images in the test split.
+        clean: (N, 2) what both models take every test image for.
     """
-    white_box, transfer = (Tally(device), Tally(device)), (Tally(device), Tally(device))
-    done = 0.0
-    for _, images, labels in split.batches(batch_size, device):
-        replayed = attack.replayed(original, images, labels)
-        for model, direct, replay in zip((original, hardened), white_box, transfer, strict=True):
-            on_step(done / len(split))
-            with torch.no_grad():
-                correct = model(images).argmax(dim=1) == labels
-                replay.add(correct & (model(replayed).argmax(dim=1) == labels))
-            direct.add(correct & ~attack.breaks(model, images, labels))
-            done += len(images) / 2
-    on_step(1.0)
-    return (
-        _result(attack.name, "white_box", attack.parameters, *white_box),
-        _result(attack.name, "transfer", attack.parameters, *transfer),
-    )
+    replays = "transfer" in subjects.config.black_box
+
+    def measure(start: int, end: int) -> Columns:
+        images, labels = subjects.test.batch(positions[start:end], subjects.device)
+        found = [
+            attack.run(model, images, labels, subjects.stream(f"evaluate-{attack.name}", start))
+            for model in subjects.models
+        ]
+        near = [subjects.within(each.distances.linf, each.distances.l2) for each in found]
+        columns = {
+            "success": both(each.success for each in found),
+            "within": both(each.success & close for each, close in zip(found, near, strict=True)),
+            "predicted": both(
+                predict(m, each.images) for m, each in zip(subjects.models, found, strict=True)
+            ),
+            "l2": both(each.distances.l2 for each in found),
+            "queries": both(each.queries for each in found),
+        }
+        if replays:
+            replayed = found[0].images
+            if attack.replay is not None:
+                stream = subjects.stream(f"evaluate-{attack.name}", start)
+                replayed = attack.replay(subjects.original, images, labels, stream)
+            columns["replayed"] = both(predict(model, replayed) for model in subjects.models)
+        return columns
+
+    kinds = _COLUMNS | _REPLAYED if replays else _COLUMNS
+    columns = ledger.columns(attack.name, len(positions), kinds, measure, batch_size=subjects.batch_size)
+    labels = subjects.labels(positions)
+    return Verdicts(attack, positions, clean[positions] == labels[:, None], labels=labels, **columns)
 
 
-def _result(
-    name: Literal["fgsm", "pgd", "ladder"],
-    setting: Literal["white_box", "transfer"],
-    parameters: Parameters,
-    before: Tally,
-    after: Tally,
-) -> AttackResult:
+def white_box_result(verdicts: Verdicts, *, trained_on: bool) -> AttackResult:
+    """Return the attack's result against the model it was made on."""
+    attacked, broken = verdicts.right.sum(dim=0).tolist(), verdicts.right & verdicts.success
+    medians = [_median(verdicts.l2[broken[:, model], model]) for model in (0, 1)]
     return AttackResult(
-        attack=name,
-        setting=setting,
-        parameters=parameters,
-        before=before.accuracy(),
-        after=after.accuracy(),
+        attack=verdicts.attack.name,
+        setting="white_box",
+        parameters=verdicts.attack.parameters,
+        outcome=paired(verdicts.held),
+        attacked_before=attacked[0],
+        attacked_after=attacked[1],
+        median_l2_before=medians[0] if verdicts.attack.is_minimal else None,
+        median_l2_after=medians[1] if verdicts.attack.is_minimal else None,
+        mean_queries=float(verdicts.queries.sum(dim=1).double().mean()),
+        trained_on=trained_on,
     )
 
 
-@torch.no_grad()
-def evaluate_ladder_attack(
-    attacker: LadderAttacker,
-    original: Classifier,
-    hardened: Classifier,
-    latents: Latents,
-    split: Split,
-    config: EvaluationConfig,
+def replayed_result(
+    attack: BoundAttack,
+    setting: Setting,
+    right: Tensor,
+    replayed: Tensor,
+    labels: Tensor,
     *,
-    seed: int,
-    device: torch.device,
-    on_step: Callable[[float], None],
-) -> tuple[AttackResult | None, ExampleSummary]:
-    """Replay LADDER's examples, made with the original model, on both models.
-
-    Only samples the attack applies to are counted: classified correctly, with a boundary ahead.
+    trained_on: bool,
+) -> AttackResult:
+    """Return how both models fare on one set of examples.
 
     Args:
-        attacker: Built on the original model.
-        original: The model as uploaded, in evaluation mode.
-        hardened: The model after retraining, in evaluation mode.
-        latents: z of every image of the split under the original model.
-        split: Held-out images.
-        config: Relative step and batch size.
-        seed: The job's seed.
-        device: Where everything runs.
-        on_step: Called with the share done; may raise to stop.
-
-    Returns:
-        How both models fare (None where the attack applies to no sample), and how the examples came about.
+        attack: That made them.
+        setting: Against what.
+        right: (n, 2) bool, which images each model is right about without an attack.
+        replayed: (n, 2) int64, what each takes the example for.
+        labels: (n,) int64.
+        trained_on: Whether the hardening trained on such examples.
     """
-    stream = torch_stream(seed, "evaluate-ladder")
-    before, after, at_target = Tally(device), Tally(device), Tally(device)
-    misclassified = torch.zeros((), dtype=torch.int64, device=device)
-    for positions, _, labels in split.batches(config.batch_size, device):
-        moved = attacker.perturb(latents.batch(positions, device), labels, (config.rho, config.rho), stream)
-        misclassified += moved.misclassified.sum()
-        kept, sources = moved.latents[moved.valid], labels[moved.valid]
-        if len(kept):
-            images = attacker.images(kept)
-            at_target.add(attacker.head(kept).argmax(dim=1) == moved.targets[moved.valid])
-            before.add(original(images).argmax(dim=1) == sources)
-            after.add(hardened(images).argmax(dim=1) == sources)
-        on_step((int(positions[-1]) + 1) / len(split))
-    summary = ExampleSummary(
-        rho=config.rho,
-        considered=len(split),
-        skipped_misclassified=int(misclassified),
-        skipped_no_crossing=len(split) - int(misclassified) - before.total,
-        latents_at_target=at_target.accuracy().rate if before.total else None,
-        images_fooling=1 - before.accuracy().rate if before.total else None,
+    attacked = right.sum(dim=0).tolist()
+    return AttackResult(
+        attack=attack.name,
+        setting=setting,
+        parameters=attack.parameters,
+        outcome=paired(right & (replayed == labels[:, None])),
+        attacked_before=attacked[0],
+        attacked_after=attacked[1],
+        trained_on=trained_on,
     )
-    if not before.total:
-        return None, summary
-    parameters: Parameters = {"rho": config.rho, "targets": attacker.targets}
-    return _result("ladder", "transfer", parameters, before, after), summary
+
+
+def both(values: Iterable[Tensor]) -> Tensor:
+    """Put the values (B,) of the original and of the hardened model side by side, on the CPU."""
+    return torch.stack(tuple(values), dim=1).cpu()
+
+
+def _median(values: Tensor) -> float | None:
+    return float(values.median()) if len(values) else None

@@ -13,18 +13,12 @@ from ladder_core.classifier import Classifier
 from ladder_core.comparison import MAP_SAMPLES, compare_with_linear_svc, map_latents
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
-from ladder_core.evaluation import evaluate_ladder_attack
 from ladder_core.examples import ladder_example_set
 from ladder_core.generators import begin_generator_training, build_generator, train_generator
 from ladder_core.generators.architectures import ConvGenerator, MlpGenerator, count_parameters
 from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
-from ladder_core.methods.common import (
-    accuracy_on_test,
-    equation_6,
-    evaluate_gradient_attacks,
-    retrain_from_original,
-)
+from ladder_core.methods.common import equation_6, evaluate_both, retrain_from_original
 from ladder_core.perturb import Perturbation
 from ladder_core.pool import pool_latents
 from ladder_core.records import Record, Stored
@@ -34,7 +28,7 @@ from ladder_core.training import LadderSource, move_once
 from ladder_schema.config import LadderConfig
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
-from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary
+from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary, LatentMap
 
 STAGE_WEIGHTS = {
     Stage.VALIDATE: 2.0,
@@ -56,7 +50,7 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
         TrainingError: A training diverged.
         StopRequested: The run's progress callback asked to stop.
     """
-    latents = _latents(run, config)
+    latents = _latents(run)
     boundaries, boundary_summary = _boundaries(run, config, latents)
     generator, generator_summary = _generator(run, config, latents)
     attacker = LadderAttacker(
@@ -72,7 +66,7 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
     return replace(outcome, boundary=boundary_summary, generator=generator_summary)
 
 
-def _latents(run: Run, config: LadderConfig) -> Latents:
+def _latents(run: Run) -> Latents:
     """3.1.1: z of every training image."""
     run.progress.enter(Stage.LATENTS)
     train, original = run.dataset.train, run.original
@@ -83,7 +77,7 @@ def _latents(run: Run, config: LadderConfig) -> Latents:
             train,
             run.work_dir / "latents-train.npy",
             classes=original.num_classes,
-            batch_size=config.evaluation.batch_size,
+            batch_size=run.batch_size,
             device=run.device,
             on_step=run.progress.update,
         ),
@@ -188,7 +182,7 @@ def _measured(
             generator,
             run.original,
             split,
-            batch_size=config.evaluation.batch_size,
+            batch_size=run.batch_size,
             device=run.device,
             on_step=lambda done: on_step(start + 0.05 * done, "fidelity"),
         )
@@ -232,27 +226,8 @@ def _evaluate(
     losses: tuple[EpochLosses, ...],
 ) -> Outcome:
     """Section 4, and LADDER's own examples on held-out images (Tables 8 and 9)."""
-    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.85)
-    latents = compute_latents(
-        run.original,
-        test,
-        run.work_dir / "latents-test.npy",
-        classes=run.original.num_classes,
-        batch_size=config.evaluation.batch_size,
-        device=run.device,
-        on_step=lambda done: run.progress.update(0.85 + 0.05 * done, "latents"),
-    )
-    ladder, summary = evaluate_ladder_attack(
-        attacker,
-        run.original,
-        hardened,
-        latents,
-        test,
-        config.evaluation,
-        seed=run.seed,
-        device=run.device,
-        on_step=lambda done: run.progress.update(0.9 + 0.05 * done, "ladder"),
-    )
+    subjects, found = evaluate_both(run, config, hardened, trained_on="ladder", attacker=attacker)
+    test = subjects.test.subset(subjects.choose(None))
     examples = ladder_example_set(
         attacker,
         run.original,
@@ -260,17 +235,23 @@ def _evaluate(
         test,
         config.evaluation.rho,
         count=config.example_count,
-        batch_size=config.evaluation.batch_size,
+        batch_size=run.batch_size,
         seed=run.seed,
         device=run.device,
     )
-    shown = test.stratified_positions(MAP_SAMPLES, numpy_stream(run.seed, "map"))
     return Outcome(
         hardened,
         losses,
-        accuracy_on_test(run, config, hardened, start=0.95),
-        attacks if ladder is None else (*attacks, ladder),
+        found.measurements,
         examples,
-        ladder=summary,
-        latent_map=map_latents(latents.batch(shown, "cpu"), test.targets()[shown]),
+        ladder=found.examples,
+        latent_map=_latent_map(run, test),
     )
+
+
+@torch.no_grad()
+def _latent_map(run: Run, test: Split) -> LatentMap | None:
+    shown = test.stratified(MAP_SAMPLES, numpy_stream(run.seed, "map"))
+    batches = shown.batches(run.batch_size, run.device)
+    latents = torch.cat([run.original.features(images).cpu() for _, images, _ in batches])
+    return map_latents(latents, shown.targets())

@@ -4,14 +4,9 @@ In Eq. 6's form, as the paper trains every method it compares with (section 4): 
 """
 
 from ladder_core.datasets import Split
-from ladder_core.evaluation import gradient_attacks
+from ladder_core.evaluation import bind
 from ladder_core.examples import attack_example_set
-from ladder_core.methods.common import (
-    accuracy_on_test,
-    equation_6,
-    evaluate_gradient_attacks,
-    retrain_from_original,
-)
+from ladder_core.methods.common import equation_6, evaluate_both, retrain_from_original
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
 from ladder_core.training import AttackSource, ExampleSource, StoredSource, pgd_attack
@@ -41,23 +36,23 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
     """
     split, source = _examples(run, config)
     hardened, losses = retrain_from_original(run, config, split, equation_6(source, config.retraining))
-    test, attacks = evaluate_gradient_attacks(run, config, hardened, share=0.95)
+    subjects, found = evaluate_both(run, config, hardened, trained_on="pgd")
     examples = attack_example_set(
-        gradient_attacks(config.threat_model.epsilon, config.evaluation, run.seed)[-1],
+        bind("pgd", config.threat_model, config.evaluation),
         run.original,
         hardened,
-        test,
+        subjects.test.subset(subjects.choose(None)),
         count=config.example_count,
-        batch_size=config.evaluation.batch_size,
+        batch_size=run.batch_size,
         seed=run.seed,
         device=run.device,
     )
-    return Outcome(hardened, losses, accuracy_on_test(run, config, hardened, start=0.95), attacks, examples)
+    return Outcome(hardened, losses, found.measurements, examples)
 
 
 def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:
     run.progress.enter(Stage.EXAMPLES)
-    attack = pgd_attack(config.pgd, config.threat_model.epsilon)
+    attack = pgd_attack(config.pgd, config.threat_model)
     if config.retraining.examples == "fresh":
         return run.dataset.train, AttackSource(attack, run.seed)
     rng = numpy_stream(run.seed, "fixed-examples")
@@ -69,7 +64,7 @@ def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource
             run.work_dir / "examples-train.npy",
             lambda images, labels: attack(run.original, images, labels, stream),
             split,
-            batch_size=config.evaluation.batch_size,
+            batch_size=run.batch_size,
             device=run.device,
             on_step=run.progress.update,
         ),

@@ -15,7 +15,7 @@ from ladder_core.datasets.base import Indices, Split
 from ladder_core.records import Record, Stored
 from ladder_core.seeding import torch_stream
 from ladder_core.training.sources import Partners
-from ladder_schema.config import PgdConfig
+from ladder_schema.config import PgdConfig, ThreatModel
 
 Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 """From a model in evaluation mode, images, labels and a CPU stream to adversarial images."""
@@ -43,7 +43,7 @@ class AttackSource:
         return Partners(attacked, torch.ones_like(labels, dtype=torch.bool))
 
 
-def pgd_attack(config: PgdConfig, epsilon: float) -> Attack:
+def pgd_attack(config: PgdConfig, threat_model: ThreatModel) -> Attack:
     """Return PGD on the cross-entropy, its last iterate."""
 
     def attack(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
@@ -51,9 +51,10 @@ def pgd_attack(config: PgdConfig, epsilon: float) -> Attack:
             model,
             images,
             labels,
-            epsilon=epsilon,
+            epsilon=threat_model.epsilon,
+            norm=threat_model.norm,
             steps=config.steps,
-            step=config.relative_step * epsilon,
+            step=config.relative_step * threat_model.epsilon,
             generator=stream,
         )
 

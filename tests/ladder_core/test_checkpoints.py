@@ -19,7 +19,7 @@ from ladder_core.progress import Progress
 from ladder_core.records import Record, RecordError, Stored, load_record
 from ladder_core.training import AttackSource, Objective, Term, begin_retraining, pgd_attack, retrain
 from ladder_core.training_state import TrainingState
-from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
+from ladder_schema.config import PgdConfig, RetrainingConfig, ThreatModel, resolve_config
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
 from ladder_schema.report import EpochLosses
@@ -239,7 +239,7 @@ def training(model: Classifier) -> TrainingState:
 
 
 def objective() -> Objective:
-    attack = AttackSource(pgd_attack(PgdConfig(steps=2), 0.1), seed=0)
+    attack = AttackSource(pgd_attack(PgdConfig(steps=2), ThreatModel(epsilon=0.1)), seed=0)
     return Objective([Term("clean", 0.5), Term("adversarial", 0.5, attack)])
 
 

@@ -17,13 +17,13 @@ from ladder_schema.config import resolve_config
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
-from ladder_schema.report import Report
+from ladder_schema.report import AttackResult, Report
 
 QUICK = {
     "boundary": {"steps": 5},
     "generator": {"steps": 60},
     "retraining": {"examples": "fixed", "epochs": 2},
-    "evaluation": {"pgd_steps": 5, "max_samples": 120},
+    "evaluation": {"pgd_steps": 5, "max_samples": 120, "curve_points": 6, "curve_samples": 50},
     "threat_model": {"epsilon": 0.1},
     "example_count": 20,
 }
@@ -48,36 +48,64 @@ def ladder_run(digits_model, digits_npz, tmp_path_factory) -> tuple[Path, Report
     return work_dir, run(digits_model, digits_npz, work_dir, QUICK, on_progress), seen
 
 
+def by_setting(report: Report) -> dict[tuple[str, str], AttackResult]:
+    return {(r.attack, r.setting): r for r in report.measurements.attacks}
+
+
 def test_the_report_counts_every_sample_once(ladder_run) -> None:
     _, report, _ = ladder_run
-    assert report.clean_before.total == report.clean_after.total == report.dataset.test_samples == 450
-    assert report.clean_before.rate > 0.95
-    assert [(r.attack, r.setting) for r in report.attacks] == [
+    measured, by = report.measurements, by_setting(report)
+    assert measured.clean.total == report.dataset.test_samples == 450
+    assert measured.clean.before.rate > 0.95
+    assert list(by) == [
         ("fgsm", "white_box"), ("fgsm", "transfer"), ("pgd", "white_box"), ("pgd", "transfer"),
-        ("ladder", "transfer"),
+        ("ladder", "fixed"),
     ]  # fmt: skip
-    assert all(r.before.total == r.after.total == 120 for r in report.attacks[:4])
-    by = {(r.attack, r.setting): r for r in report.attacks}
+    assert all(r.outcome.total == 120 for r in measured.attacks[:4])
     # Replayed on the model it was made on, FGSM is white-box.
-    assert by["fgsm", "white_box"].before == by["fgsm", "transfer"].before
-    examples = report.examples
+    assert by["fgsm", "white_box"].outcome.before == by["fgsm", "transfer"].outcome.before
+    examples, ladder = report.examples, by["ladder", "fixed"]
     assert examples.considered == 120
-    assert (
-        by["ladder", "transfer"].before.total
-        == 120 - examples.skipped_misclassified - examples.skipped_no_crossing
-    )
+    assert ladder.outcome.total == 120 - examples.skipped_misclassified - examples.skipped_no_crossing
     assert 0 < examples.latents_at_target <= 1
-    assert examples.images_fooling == pytest.approx(1 - by["ladder", "transfer"].before.rate)
+    assert examples.images_fooling == pytest.approx(1 - ladder.outcome.before.rate)
+    assert [r.attack for r in measured.attacks if r.trained_on] == ["ladder"]
     assert sum(report.dataset.test_per_class) == 450
     assert report.boundary.pairs == 45
+
+
+def test_the_parts_of_the_report_agree(ladder_run) -> None:
+    """What is counted twice, once as a whole and once in parts, is the same."""
+    _, report, _ = ladder_run
+    measured, by = report.measurements, by_setting(report)
+    white_box = [r.outcome for r in measured.attacks if r.setting == "white_box"]
+    assert measured.worst_case.total == 120
+    assert measured.worst_case.after.correct <= min(o.after.correct for o in white_box)
+    assert sum(c.worst_case.after.correct for c in measured.classes) == measured.worst_case.after.correct
+    assert sum(c.clean.after.correct for c in measured.classes) == measured.clean.after.correct
+    assert sum(c.clean.total for c in measured.classes) == 450
+    confusion = np.array(measured.confusions.clean_after.counts)
+    assert (confusion.sum(), confusion.trace()) == (450, measured.clean.after.correct)
+    attacked = np.array(measured.confusions.attacked_before.counts)
+    assert (attacked.sum(), attacked.trace()) == (120, by["pgd", "white_box"].outcome.before.correct)
+    (curve,) = measured.curves
+    assert [point.epsilon for point in curve.points[:3]] == pytest.approx([0, 0.05, 0.1])
+    rates = [point.outcome.before.rate for point in curve.points]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.2, "within 0.5 every image can be made evenly grey"
+    for model in ("before", "after"):
+        bins = getattr(measured.calibration, model).bins
+        assert sum(b.total for b in bins) == 450
+        assert sum(b.correct for b in bins) == getattr(measured.clean, model).correct
+    (rank,) = measured.average_ranks
+    assert (rank.setting, rank.columns) == ("transfer", 3)
 
 
 def test_ladder_training_helps_and_keeps_clean_accuracy(digits_model, digits_npz, tmp_path) -> None:
     config = QUICK | {"generator": {"steps": 300}, "retraining": {"examples": "fresh", "epochs": 12}}
     report = run(digits_model, digits_npz, tmp_path, config)
-    (ladder,) = [r for r in report.attacks if r.attack == "ladder"]
-    assert ladder.after.rate > ladder.before.rate + 0.25
-    assert report.clean_after.rate > report.clean_before.rate - 0.03
+    assert by_setting(report)["ladder", "fixed"].outcome.difference > 0.25
+    assert report.measurements.clean.difference > -0.03
 
 
 def test_progress_rises_through_the_stages_in_order(ladder_run) -> None:
@@ -155,9 +183,8 @@ def test_adversarial_training_skips_the_latent_stages(digits_model, digits_npz, 
     skipped = {Stage.LATENTS, Stage.BOUNDARY, Stage.GENERATOR}
     assert list(dict.fromkeys(stages)) == [stage for stage in Stage if stage not in skipped]
     assert report.generator is report.boundary is report.examples is None
-    by = {(r.attack, r.setting): r for r in report.attacks}
-    white_box = by["pgd", "white_box"]
-    assert white_box.after.rate > white_box.before.rate + 0.05
+    assert by_setting(report)["pgd", "white_box"].outcome.difference > 0.05
+    assert {r.attack for r in report.measurements.attacks if r.trained_on} == {"pgd"}
     assert (tmp_path / ResultFile.EXAMPLES).stat().st_size > 0
 
 
@@ -193,7 +220,7 @@ def test_an_exported_program_comes_back_as_one(digits_network, digits_npz, tmp_p
     report = run(path, digits_npz, tmp_path / "work", QUICK)
     hardened = torch.export.load(tmp_path / "work" / ResultFile.MODEL)
     assert hardened.module()(torch.rand(3, 1, 8, 8)).shape == (3, 10)
-    assert report.clean_before.rate > 0.95
+    assert report.measurements.clean.before.rate > 0.95
     assert load_file(tmp_path / "work" / ResultFile.WEIGHTS).keys() == hardened.state_dict.keys()
 
 

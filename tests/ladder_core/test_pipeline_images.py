@@ -49,7 +49,7 @@ def test_image_files_mean_what_the_arrays_meant(report: Report) -> None:
     assert report.dataset.image_shape == (1, 8, 8)
     assert report.dataset.class_names == tuple("0123456789")
     assert (report.dataset.train_samples, report.dataset.test_samples) == (1347, 450)
-    assert report.clean_before.rate > 0.95
+    assert report.measurements.clean.before.rate > 0.95
     assert "1797 colour images were made grey." in report.dataset.notes
 
 

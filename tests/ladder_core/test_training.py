@@ -34,7 +34,13 @@ from ladder_core.training import (
     pgd_attack,
     retrain,
 )
-from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig
+from ladder_schema.config import (
+    BoundaryConfig,
+    GeneratorConfig,
+    PgdConfig,
+    RetrainingConfig,
+    ThreatModel,
+)
 from ladder_schema.errors import ErrorCode
 
 CPU = torch.device("cpu")
@@ -152,7 +158,7 @@ def test_frozen_batch_statistics_stay_the_originals(digits_classifier, digits) -
     split = digits.train.subset(np.arange(50))
     config = RetrainingConfig(epochs=1, batch_norm="frozen")
     model = digits_classifier.clone()
-    objective = equation_6(AttackSource(pgd_attack(PgdConfig(steps=1), 0.1), seed=0))
+    objective = equation_6(AttackSource(pgd_attack(PgdConfig(steps=1), ThreatModel(epsilon=0.1)), seed=0))
     training = begin_retraining(model, config, objective, len(split), CPU)
     retrain(model, training, split, objective, config, seed=0, on_step=lambda *_: None)
     for (name, a), (_, b) in zip(model.named_buffers(), digits_classifier.named_buffers(), strict=True):
@@ -194,7 +200,7 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     model = digits_classifier.clone().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images, labels = digits.train.batch(range(16))
-    partners = AttackSource(pgd_attack(PgdConfig(), 0.1), seed=0).partners(model, images, labels, 0)
+    partners = AttackSource(pgd_attack(PgdConfig(), ThreatModel(epsilon=0.1)), seed=0).partners(model, images, labels, 0)
     assert model.training
     assert partners.valid.all()
     assert (partners.images - images).abs().max() <= 0.1 + 1e-6

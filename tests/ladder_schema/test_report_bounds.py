@@ -46,12 +46,13 @@ def test_a_thumbnail_has_all_its_pixels(size: int) -> None:
 
 
 def test_the_images_of_a_pair_have_one_shape() -> None:
-    numbers = {"label": 0, "rho": None, "predicted_original": 0, "predicted_adversarial": 0}
+    numbers = {"label": 0, "attack": "ladder", "rho": None, "predicted_original": 0}
 
     with pytest.raises(ValidationError, match="adversarial image"):
         GalleryItem.model_validate(
             {
                 **numbers,
+                "predicted_adversarial": 0,
                 "predicted_hardened": 0,
                 "original": thumbnail(2, 2, 1, 4),
                 "adversarial": thumbnail(2, 1, 1, 2),

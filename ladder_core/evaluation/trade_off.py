@@ -1,0 +1,54 @@
+"""Clean against robust accuracy as one setting of the hardening varies: paper section 4, Figs. 8 and 9."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import nn
+
+from ladder_schema.report import Accuracy, AttackName, TradeOff, TradeOffPoint
+
+Harden = Callable[[float], nn.Module]
+"""From a value of the setting to a model hardened with it, and with nothing else changed."""
+Measure = Callable[[nn.Module], tuple[Accuracy, Accuracy]]
+"""From a model to its clean and its robust accuracy, on the same images whichever model it is."""
+
+
+def measure_trade_off(
+    varied: Literal["examples", "rho", "epsilon"],
+    values: Sequence[float],
+    harden: Harden,
+    measure: Measure,
+    *,
+    attack: AttackName,
+    known: Sequence[TradeOffPoint] = (),
+    on_point: Callable[[TradeOffPoint], None],
+) -> TradeOff:
+    """Harden once for each value of a setting, each time from the original, and measure.
+
+    One hardened model is held at a time.
+
+    Args:
+        varied: The setting: how many examples (Fig. 8), or how far they are moved (Fig. 9).
+        values: Of the setting, at least 0, in any order; walked from the smallest.
+        harden: Makes the model of a value.
+        measure: Its accuracies.
+        attack: Whose examples the robust accuracy is on.
+        known: Points of an earlier attempt at the same trade-off; they are not measured again.
+        on_point: Called with each point that is new, so that it can be kept; may raise to stop.
+
+    Returns:
+        The points, the smallest value first.
+
+    Raises:
+        ValueError: There is no value, or one comes twice.
+    """
+    if not values or len(set(values)) != len(values):
+        raise ValueError(f"values of {varied} are {list(values)}: give at least one, and each once")
+    points = {point.value: point for point in known}
+    for value in sorted(values):
+        if value in points:
+            continue
+        clean, robust = measure(harden(value))
+        points[value] = TradeOffPoint(value=value, clean=clean, robust=robust)
+        on_point(points[value])
+    return TradeOff(varied=varied, attack=attack, points=tuple(points[value] for value in sorted(values)))

@@ -21,7 +21,7 @@ from ladder_schema.report import Check, Measurements
 
 
 @dataclass(frozen=True)
-class Suspects:
+class CheckedRun:
     """What is checked.
 
     Attributes:
@@ -63,7 +63,7 @@ class Effort:
 
 
 def run_checks(
-    suspects: Suspects,
+    run: CheckedRun,
     *,
     batch_size: int,
     seed: int,
@@ -74,7 +74,7 @@ def run_checks(
     """Look for signs that the figures mislead.
 
     Args:
-        suspects: Models, data and figures.
+        run: Models, data and figures.
         batch_size: Images at a time.
         seed: The job's seed.
         device: Where the models are.
@@ -85,44 +85,44 @@ def run_checks(
     def chosen(split: Split, count: int) -> Split:
         return split.stratified(count, numpy_stream(seed, "checks"))
 
-    models = (suspects.original, suspects.hardened)
+    models = (run.original, run.hardened)
     probes = probe_models(
         models,
-        chosen(suspects.test, effort.attacked),
-        suspects.threat,
+        chosen(run.test, effort.attacked),
+        run.threat,
         batch_size=batch_size,
         seed=seed,
         device=device,
         on_step=lambda done: on_step(0.7 * done),
     )
     duplicates = find_duplicates(
-        suspects.test,
-        chosen(suspects.train, effort.searched),
+        run.test,
+        chosen(run.train, effort.searched),
         compared=effort.compared,
-        given=suspects.test_given,
+        given=run.test_given,
         batch_size=batch_size,
         device=device,
         on_step=lambda done: on_step(0.7 + 0.15 * done),
     )
     contradictions = find_contradictions(
         models,
-        (chosen(suspects.train, effort.labels), chosen(suspects.test, effort.labels)),
-        classes=suspects.classes,
+        (chosen(run.train, effort.labels), chosen(run.test, effort.labels)),
+        classes=run.classes,
         batch_size=batch_size,
         device=device,
         on_step=lambda done: on_step(0.85 + 0.15 * done),
     )
     return (
-        *_judge_model("original", probes[0], suspects),
-        *_judge_model("hardened", probes[1], suspects),
-        judge_sample_size(suspects.measurements.worst_case),
+        *_judge_model("original", probes[0], run),
+        *_judge_model("hardened", probes[1], run),
+        judge_sample_size(run.measurements.worst_case),
         judge_duplicates(duplicates),
         judge_labels(contradictions),
     )
 
 
-def _judge_model(of: Model, probes: Probes, suspects: Suspects) -> Iterator[Check]:
-    measured, threat = suspects.measurements, suspects.threat
+def _judge_model(of: Model, probes: Probes, run: CheckedRun) -> Iterator[Check]:
+    measured, threat = run.measurements, run.threat
     yield judging.judge_black_box(of, [*_asked(probes.transfer), *black_box_contests(measured, of, threat)])
     yield judging.judge_one_step(of, [*_asked(probes.one_step), *one_step_contests(measured, of, threat)])
     yield judging.judge_unbounded(of, probes.unbounded, measured.curves)

@@ -1,4 +1,4 @@
-"""The latent space around boundaries, seen along the boundary's normal and along the widest direction it leaves."""
+"""The latent space around a boundary: along the SVM's normal, and along the widest direction that it leaves."""
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ def latent_planes(
 ) -> tuple[LatentPlane, ...]:
     """Return the planes of the pairs the model confuses most.
 
-    A pair's SVM is linear in attended latents ``beta * z`` (Eq. 2), so the planes are of those: distances along
-    the normal are the SVM's own decision values over the normal's length.
+    A pair's SVM is linear in attended latents ``beta * z`` (Eq. 2), so the planes are of those: distances
+    along the normal are the SVM's own decision values over the normal's length.
 
     Args:
         attacker: Its boundaries and head.
@@ -89,8 +89,8 @@ def _plane(attacker: LadderAttacker, row: int, first: Tensor, second: Tensor, rh
 def _widest(points: Tensor) -> Tensor:
     """Return the first principal component (D,) of points (n, D), its largest element above 0."""
     centred = (points - points.mean(dim=0)).double()
-    component = torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    return (component * component[component.abs().argmax()].sign()).float()
+    component: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    return component.mul(component[component.abs().argmax()].sign()).float()
 
 
 def _moved(attacker: LadderAttacker, latents: Tensor, label: int, target: int, rho: float) -> Tensor:

@@ -17,7 +17,7 @@ from ladder_schema.report import GalleryItem, Pictures
 
 
 @dataclass(frozen=True)
-class Sitter:
+class DrawnRun:
     """What is drawn.
 
     Attributes:
@@ -38,7 +38,7 @@ class Sitter:
 
 
 def draw_pictures(
-    sitter: Sitter,
+    run: DrawnRun,
     shown: Sequence[GalleryItem],
     *,
     rho: float,
@@ -49,31 +49,29 @@ def draw_pictures(
     """Draw everything a run's report shows, within about 4 MB.
 
     Args:
-        sitter: Models, generator and data.
+        run: Models, generator and data.
         shown: The gallery, which every method has.
         rho: Relative step of the moved latents.
         batch_size: Images at a time.
         seed: The job's seed.
         device: Where everything is.
     """
-    labels, test = sitter.test.targets(), sitter.test
+    labels, test = run.test.targets(), run.test
     mapped = test.stratified_positions(MAP_SAMPLES, numpy_stream(seed, "map"))
     return Pictures(
         gallery=tuple(shown),
         reconstructions=reconstructions(
-            sitter.attacker, sitter.original, sitter.train, test, seed=seed, device=device
+            run.attacker, run.original, run.train, test, seed=seed, device=device
         ),
         walks=walks(
-            sitter.attacker,
-            sitter.original,
-            sitter.hardened,
+            run.attacker,
+            run.original,
+            run.hardened,
             test,
             batch_size=batch_size,
             seed=seed,
             device=device,
         ),
-        latent_planes=latent_planes(
-            sitter.attacker, sitter.latents, labels, rho=rho, seed=seed, device=device
-        ),
-        latent_map=map_latents(sitter.latents.batch(mapped, "cpu"), labels[mapped]),
+        latent_planes=latent_planes(run.attacker, run.latents, labels, rho=rho, seed=seed, device=device),
+        latent_map=map_latents(run.latents.batch(mapped, "cpu"), labels[mapped]),
     )

@@ -1,10 +1,38 @@
 """What attacks maximise: functions from logits (B, K) to a value a sample (B,)."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+LossName = Literal["ce", "dlr", "cw"]
 _TINY = 1e-12
+
+
+def attack_loss(name: LossName, labels: Tensor, targets: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """Return what an attack raises to lead away from the labels or, given targets, towards them.
+
+    Args:
+        name: Cross-entropy, difference of logits ratio, or Carlini and Wagner's margin.
+        labels: (B,) true classes.
+        targets: (B,) classes to be taken for.
+
+    Raises:
+        ValueError: There is no such loss.
+    """
+    if name == "ce":
+        return lambda logits: (
+            cross_entropy(logits, labels) if targets is None else -cross_entropy(logits, targets)
+        )
+    if name == "dlr":
+        return lambda logits: (
+            dlr(logits, labels) if targets is None else targeted_dlr(logits, labels, targets)
+        )
+    if name == "cw":
+        return lambda logits: margin(logits, labels) if targets is None else targeted_margin(logits, targets)
+    raise ValueError(f"loss is {name!r}: give 'ce', 'dlr' or 'cw'")
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

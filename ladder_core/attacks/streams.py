@@ -31,8 +31,10 @@ class SampleStreams:
     draws: int = 0
 
     @classmethod
-    def begin(cls, generator: torch.Generator, count: int, device: torch.device) -> Self:
-        """Give each of the samples a key, drawn in order from a CPU generator."""
+    def begin(cls, generator: "torch.Generator | SampleStreams", count: int, device: torch.device) -> Self:
+        """Give each of the samples a key, drawn in order from a CPU generator, unless they have theirs."""
+        if isinstance(generator, SampleStreams):
+            return cls(generator.keys, generator.draws)
         keys = torch.empty(count, dtype=torch.int64).random_(generator=generator)
         return cls(keys.to(device))
 

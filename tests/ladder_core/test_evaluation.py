@@ -10,7 +10,7 @@ from ladder_core.counting import Tally
 from ladder_core.datasets import Split
 from ladder_core.evaluation import GradientAttack, clean_accuracy, evaluate_gradient_attack, gradient_attacks
 from ladder_schema.config import EvaluationConfig
-from tests.ladder_core.test_attacks import Linear, case
+from tests.ladder_core.attacks.oracles import Linear, case
 
 CPU = torch.device("cpu")
 

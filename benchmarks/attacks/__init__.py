@@ -1,0 +1,1 @@
+"""Verdicts, distances and speed of our attacks beside the libraries people use."""

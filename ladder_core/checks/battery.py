@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from ladder_core.attacks import Norm, fgsm
+from ladder_core.attacks.apgd import apgd
 from ladder_core.attacks.base import full_precision, succeeded
+from ladder_core.attacks.pgd import Ascent, step_size
 from ladder_core.attacks.streams import SampleStreams
-from ladder_core.checks.probes import AscentTally, ContestTally, GradientTally, climb, probe_repeats
+from ladder_core.checks.probes import POINTS, ContestTally, GradientTally, LossTally, climb, probe_repeats
 from ladder_core.checks.values import Probes, Repeats, Unbounded
 from ladder_core.datasets import Split
 from ladder_core.seeding import scoped_seed, torch_stream
 from ladder_schema.config import ThreatModel
+
+_APGD_ITERATIONS = 50
 
 
 def probe_models(
@@ -64,9 +68,9 @@ class _Subject:
 
     def __init__(self, model: nn.Module, threat: ThreatModel, device: torch.device) -> None:
         self._model, self._norm, self._epsilon = model, threat.norm, threat.epsilon
-        self._gradients, self._ascent = GradientTally(device), AscentTally(device)
+        self._gradients, self._losses = GradientTally(device), LossTally(device)
         self._one_step = ContestTally("FGSM", "PGD", device)
-        self._transfer = ContestTally("Transfer from the other model", "PGD", device)
+        self._transfer = ContestTally("Transfer from the other model", "PGD and APGD", device)
         self._unbounded = ContestTally("PGD without a bound", "nothing", device)
         self._correct = self._broken = torch.zeros(0, dtype=torch.bool, device=device)
 
@@ -74,13 +78,22 @@ class _Subject:
         """Attack a batch in every way but one; return the images to replay on the other model."""
         model, norm, epsilon = self._model, self._norm, self._epsilon
         self._gradients.add(model, images, labels)
-        bounded = climb(model, images, labels, norm=norm, epsilon=epsilon, streams=streams)
-        self._correct, self._broken = bounded.correct, bounded.broken
-        self._ascent.add(bounded.losses, bounded.correct)
+        bounded = climb(model, images, labels, _ascent(norm, epsilon), streams.branch(0))
+        self._losses.add(bounded.losses, bounded.correct)
         one_step = fgsm(model, images, labels, epsilon=epsilon, norm=norm).success
         self._one_step.add(bounded.correct, one_step, bounded.broken)
-        free = climb(model, images, labels, norm=norm, epsilon=_reach(images, norm), streams=None)
+        free = climb(model, images, labels, _ascent(norm, _reach(images, norm)), None)
         self._unbounded.add(bounded.correct, free.broken, torch.zeros_like(free.broken))
+        automatic = apgd(
+            model,
+            images,
+            labels,
+            epsilon=epsilon,
+            norm=norm,
+            iterations=_APGD_ITERATIONS,
+            generator=streams.branch(1),
+        )
+        self._correct, self._broken = bounded.correct, bounded.broken | automatic.success
         return bounded.images
 
     def replay(self, others: Tensor, labels: Tensor) -> None:
@@ -95,11 +108,15 @@ class _Subject:
         return Probes(
             repeats=repeats,
             gradients=self._gradients.result(),
-            ascent=self._ascent.result(),
+            losses=self._losses.result(),
             unbounded=Unbounded(free.images, free.images - free.only_challenger, chance) if free else None,
             one_step=self._one_step.result(),
             transfer=self._transfer.result(),
         )
+
+
+def _ascent(norm: Norm, epsilon: float) -> Ascent:
+    return Ascent(norm, epsilon, step_size(epsilon, POINTS[-1]))
 
 
 def _reach(images: Tensor, norm: Norm) -> float:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 from ladder_core.checks.statistics import MARGIN, Contest, exceeds
-from ladder_core.checks.values import Ascent, Gradients, Repeats, Unbounded
+from ladder_core.checks.values import Gradients, LossCurve, Repeats, Unbounded
 from ladder_schema.report import Check, CheckName, EpsilonCurve, Evidence, Status
 
 Model = Literal["original", "hardened"]
@@ -156,7 +156,7 @@ def judge_determinism(of: Model, probe: Repeats) -> Check:
     return _check("not_deterministic", of, status, finding, evidence, remedy)
 
 
-def judge_ascent(of: Model, probe: Ascent | None) -> Check:
+def judge_losses(of: Model, probe: LossCurve | None) -> Check:
     """PGD climbs: where its loss does not rise with its steps, the gradient is not the loss' slope."""
     name: CheckName = "loss_not_monotone"
     if probe is None or not probe.images:
@@ -280,7 +280,7 @@ def _where_lost(probe: Gradients) -> tuple[str, str]:
     return finding, remedy
 
 
-def _setback(probe: Ascent) -> str | None:
+def _setback(probe: LossCurve) -> str | None:
     """Say between which steps the loss measurably falls."""
     rise = max(probe.losses) - probe.losses[0]
     for index, (before, after) in enumerate(pairwise(probe.losses)):

@@ -5,20 +5,19 @@ loops here rather than calls of the evaluation's.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ladder_core.attacks import Norm
-from ladder_core.attacks.base import Oracle, full_precision, project, succeeded
-from ladder_core.attacks.fgsm import ascent_direction
-from ladder_core.attacks.losses import cross_entropy, margin
+from ladder_core.attacks.base import Oracle, full_precision, succeeded
+from ladder_core.attacks.losses import attack_loss
+from ladder_core.attacks.pgd import Ascent
+from ladder_core.attacks.samples import all_rows
 from ladder_core.attacks.streams import SampleStreams
 from ladder_core.checks.statistics import Contest
-from ladder_core.checks.values import Ascent, Gradients, Output, Repeats
+from ladder_core.checks.values import Gradients, LossCurve, Output, Repeats
 
-ASCENT_POINTS = (0, 1, 2, 5, 10, 20, 40)
+POINTS = (0, 1, 2, 5, 10, 20, 40)
 """Steps after which the loss is looked at."""
 
 
@@ -30,7 +29,7 @@ class Climb:
         correct: (B,) bool: classified correctly at first.
         broken: (B,) bool: misclassified at one of its points.
         images: (B, C, H, W) at the last point.
-        losses: (B, P) cross-entropy at each point of `ASCENT_POINTS`.
+        losses: (B, P) cross-entropy at each point of `POINTS`.
     """
 
     correct: Tensor
@@ -40,40 +39,27 @@ class Climb:
 
 
 def climb(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    norm: Norm,
-    epsilon: float,
-    streams: SampleStreams | None,
+    model: nn.Module, images: Tensor, labels: Tensor, ascent: Ascent, streams: SampleStreams | None
 ) -> Climb:
-    """Ascend the cross-entropy within the ball, in steps that cross it 2.5 times over.
+    """Ascend the cross-entropy; every sample takes every step.
 
     Args:
         model: In evaluation mode.
         images: (B, C, H, W).
         labels: (B,).
-        norm: Of the ball.
-        epsilon: Its radius.
+        ascent: How far, and in what steps.
         streams: Of the random start; None to start from the images themselves.
     """
-    steps, oracle = ASCENT_POINTS[-1], Oracle(model, images)
-    rows = torch.arange(len(images), device=images.device)
-    loss = partial(cross_entropy, labels=labels)
+    oracle, rows, objective = Oracle(model, images), all_rows(images), attack_loss("ce", labels)
     logits = oracle.logits(images, rows)
-    losses, broken = [loss(logits)], succeeded(logits, labels, None)
-    correct, current = ~broken, images
-    if streams is not None:
-        noise = epsilon * (2 * streams.uniform(*images.shape[1:]) - 1)
-        current = project(images + noise, images, norm, epsilon)
-    for step in range(steps):
-        gradient, _, _ = oracle.gradient(current, loss, rows)
-        moved = current + 2.5 * epsilon / steps * ascent_direction(gradient.nan_to_num(), norm)
-        current = project(moved, images, norm, epsilon)
-        if step + 1 in ASCENT_POINTS:
+    losses, broken = [objective(logits)], succeeded(logits, labels, None)
+    correct, current = ~broken, images if streams is None else ascent.start(images, streams)
+    for step in range(1, POINTS[-1] + 1):
+        gradient, _, _ = oracle.gradient(current, objective, rows)
+        current = ascent.move(current, gradient.nan_to_num(), images)
+        if step in POINTS:
             logits = oracle.logits(current, rows)
-            losses.append(loss(logits))
+            losses.append(objective(logits))
             broken = broken | succeeded(logits, labels, None)
     return Climb(correct, broken, current, torch.stack(losses, dim=1))
 
@@ -112,9 +98,9 @@ class GradientTally:
 
     def add(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         """Look at a batch that the model is in evaluation mode for."""
-        oracle, rows = Oracle(model, images), torch.arange(len(images), device=images.device)
-        by_loss, _, logits = oracle.gradient(images, partial(cross_entropy, labels=labels), rows)
-        by_margin, margins, _ = oracle.gradient(images, partial(margin, labels=labels), rows)
+        oracle, rows = Oracle(model, images), all_rows(images)
+        by_loss, _, logits = oracle.gradient(images, attack_loss("ce", labels), rows)
+        by_margin, margins, _ = oracle.gradient(images, attack_loss("cw", labels), rows)
         # Of an image that is misclassified an attack has nothing left to do.
         correct = ~succeeded(logits, labels, None) | ~logits.isfinite().all(dim=1)
         finite = torch.stack([_finite(part) for part in (by_loss, by_margin, logits)]).all(dim=0)
@@ -154,11 +140,11 @@ def _kind_of(logits: Tensor) -> Output:
     return "log_probabilities" if near_one(logits.exp().sum(dim=1)) else "logits"
 
 
-class AscentTally:
+class LossTally:
     """Gathers the losses of `climb` over batches, of the images that the model is right about."""
 
     def __init__(self, device: torch.device) -> None:
-        points = len(ASCENT_POINTS)
+        points = len(POINTS)
         self._images = torch.zeros((), dtype=torch.int64, device=device)
         self._sums = torch.zeros(points, dtype=torch.float64, device=device)
         self._moves = torch.zeros(3, points - 1, dtype=torch.int64, device=device)
@@ -173,14 +159,14 @@ class AscentTally:
         ended = ((losses[:, -1:] > losses[:, :1]) & kept).sum(dim=0).expand(steps.shape[1])
         self._moves += torch.stack([((steps > 0) & kept).sum(dim=0), ((steps < 0) & kept).sum(dim=0), ended])
 
-    def result(self) -> Ascent | None:
+    def result(self) -> LossCurve | None:
         """Return the mean losses; None of no image."""
         images = int(self._images)
         if not images:
             return None
         rose, fell, ended = self._moves.tolist()
         losses = (self._sums / images).tolist()
-        return Ascent(images, ASCENT_POINTS, tuple(losses), tuple(rose), tuple(fell), ended[0])
+        return LossCurve(images, POINTS, tuple(losses), tuple(rose), tuple(fell), ended[0])
 
 
 class ContestTally:

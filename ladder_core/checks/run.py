@@ -130,7 +130,7 @@ def _judge_model(of: Model, probes: Probes, run: CheckedRun) -> Iterator[Check]:
     yield judging.judge_non_finite(of, probes.gradients)
     yield judging.judge_determinism(of, probes.repeats)
     yield judging.judge_square(of, square_contests(measured, of, threat))
-    yield judging.judge_ascent(of, probes.ascent)
+    yield judging.judge_losses(of, probes.losses)
 
 
 def _asked(contest: Contest | None) -> list[Contest]:

@@ -51,7 +51,7 @@ class Repeats:
 
 
 @dataclass(frozen=True)
-class Ascent:
+class LossCurve:
     """The loss along one run of PGD.
 
     Attributes:
@@ -92,7 +92,7 @@ class Probes:
 
     repeats: Repeats
     gradients: Gradients | None
-    ascent: Ascent | None
+    losses: LossCurve | None
     unbounded: Unbounded | None
     one_step: Contest | None
     transfer: Contest | None

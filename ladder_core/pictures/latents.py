@@ -1,4 +1,4 @@
-"""The latent space around a boundary: along the SVM's normal, and along the widest direction that it leaves."""
+"""The latent space around a boundary: along the SVM's normal, and along the widest direction it leaves."""
 
 import numpy as np
 import torch

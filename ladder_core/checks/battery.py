@@ -15,7 +15,7 @@ from ladder_core.attacks.streams import SampleStreams
 from ladder_core.checks.probes import POINTS, ContestTally, GradientTally, LossTally, climb, probe_repeats
 from ladder_core.checks.values import Probes, Repeats, Unbounded
 from ladder_core.datasets import Split
-from ladder_core.seeding import scoped_seed, torch_stream
+from ladder_core.seeding import torch_stream
 from ladder_schema.config import ThreatModel
 
 _APGD_ITERATIONS = 50
@@ -44,19 +44,17 @@ def probe_models(
     """
     subjects = [_Subject(model, threat, device) for model in models]
     stream, done = torch_stream(seed, "checks"), 0
-    # A model that draws random numbers draws them from torch's own streams.
-    with scoped_seed(seed, "checks", device):
-        for _, images, labels in split.batches(batch_size, device):
-            streams = SampleStreams.begin(stream, len(images), device)
-            attacked = []
-            for number, subject in enumerate(subjects):
-                on_step((done + number * len(images) / 2) / len(split))
-                attacked.append(subject.attack(images, labels, streams))
-            for subject, others in zip(subjects, reversed(attacked), strict=True):
-                subject.replay(others, labels)
-            done += len(images)
-        images, _ = split.batch(np.arange(min(batch_size, len(split))), device)
-        repeats = [probe_repeats(model, images) for model in models]
+    for _, images, labels in split.batches(batch_size, device):
+        streams = SampleStreams.begin(stream, len(images), device)
+        attacked = []
+        for number, subject in enumerate(subjects):
+            on_step((done + number * len(images) / 2) / len(split))
+            attacked.append(subject.attack(images, labels, streams))
+        for subject, others in zip(subjects, reversed(attacked), strict=True):
+            subject.replay(others, labels)
+        done += len(images)
+    images, _ = split.batch(np.arange(min(batch_size, len(split))), device)
+    repeats = [probe_repeats(model, images) for model in models]
     on_step(1.0)
     chance = np.bincount(split.targets()).max() / len(split)
     first, second = (s.result(r, float(chance)) for s, r in zip(subjects, repeats, strict=True))

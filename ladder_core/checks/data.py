@@ -96,7 +96,8 @@ def _digests(images: Tensor) -> npt.NDArray[Any]:
 @torch.no_grad()
 def find_contradictions(
     models: tuple[nn.Module, nn.Module],
-    splits: tuple[Split, Split],
+    train: Split,
+    test: Split,
     *,
     classes: int,
     batch_size: int,
@@ -111,15 +112,16 @@ def find_contradictions(
 
     Args:
         models: In evaluation mode.
-        splits: Training and test images to look at.
+        train: Training images to look at.
+        test: Test images to look at.
         classes: K.
         batch_size: Images at a time.
         device: Where the models are.
         on_step: Called with the share done; may raise to stop.
     """
-    total, done = 2 * sum(len(split) for split in splits), 0
+    total, done = 2 * (len(train) + len(test)), 0
     counts = []
-    for split in splits:
+    for split in (train, test):
         thresholds = torch.zeros(2, classes, device=device)
         for _, images, labels in split.batches(batch_size, device):
             for number, model in enumerate(models):

@@ -51,9 +51,9 @@ def climb(
         streams: Of the random start; None to start from the images themselves.
     """
     oracle, rows, objective = Oracle(model, images), all_rows(images), attack_loss("ce", labels)
-    logits = oracle.logits(images, rows)
-    losses, broken = [objective(logits)], succeeded(logits, labels, None)
+    broken = succeeded(oracle.logits(images, rows), labels, None)
     correct, current = ~broken, images if streams is None else ascent.start(images, streams)
+    losses = [objective(oracle.logits(current, rows))]
     for step in range(1, POINTS[-1] + 1):
         gradient, _, _ = oracle.gradient(current, objective, rows)
         current = ascent.move(current, gradient.nan_to_num(), images)

@@ -15,7 +15,7 @@ from ladder_core.checks.measured import black_box_contests, one_step_contests, s
 from ladder_core.checks.statistics import Contest
 from ladder_core.checks.values import Probes
 from ladder_core.datasets import Split
-from ladder_core.seeding import numpy_stream
+from ladder_core.seeding import numpy_stream, scoped_seed
 from ladder_schema.config import ThreatModel
 from ladder_schema.report import Check, Measurements
 
@@ -81,33 +81,31 @@ def run_checks(
         on_step: Called with the share done; may raise to stop.
         effort: How many images are looked at.
     """
-
-    def chosen(split: Split, count: int) -> Split:
-        return split.stratified(count, numpy_stream(seed, "checks"))
-
-    models = (run.original, run.hardened)
-    probes = probe_models(
-        models,
-        chosen(run.test, effort.attacked),
-        run.threat,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-        on_step=lambda done: on_step(0.7 * done),
-    )
+    splits = (run.train, run.test)
+    # A model that draws random numbers draws them from torch's own streams.
+    with scoped_seed(seed, "checks", device):
+        probes = probe_models(
+            (run.original, run.hardened),
+            run.test.stratified(effort.attacked, numpy_stream(seed, "checks-attacked")),
+            run.threat,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            on_step=lambda done: on_step(0.7 * done),
+        )
+        contradictions = find_contradictions(
+            (run.original, run.hardened),
+            *(split.stratified(effort.labels, numpy_stream(seed, "checks-labels")) for split in splits),
+            classes=run.classes,
+            batch_size=batch_size,
+            device=device,
+            on_step=lambda done: on_step(0.7 + 0.15 * done),
+        )
     duplicates = find_duplicates(
         run.test,
-        chosen(run.train, effort.searched),
+        run.train.stratified(effort.searched, numpy_stream(seed, "checks-searched")),
         compared=effort.compared,
         given=run.test_given,
-        batch_size=batch_size,
-        device=device,
-        on_step=lambda done: on_step(0.7 + 0.15 * done),
-    )
-    contradictions = find_contradictions(
-        models,
-        (chosen(run.train, effort.labels), chosen(run.test, effort.labels)),
-        classes=run.classes,
         batch_size=batch_size,
         device=device,
         on_step=lambda done: on_step(0.85 + 0.15 * done),

@@ -56,7 +56,7 @@ class LossCurve:
 
     Attributes:
         images: How many.
-        steps: Steps taken so far at each point, from 0, the unattacked image.
+        steps: Steps taken so far at each point, from 0, the random start.
         losses: Mean cross-entropy at each point.
         rose: Images whose loss is higher than at the point before, at each point but the first.
         fell: Images whose loss is lower.

@@ -2,6 +2,6 @@
 
 from ladder_core.pictures.images import gallery, reconstructions, walks
 from ladder_core.pictures.latents import latent_planes
-from ladder_core.pictures.run import draw_pictures
+from ladder_core.pictures.run import DrawnRun, draw_pictures
 
-__all__ = ["draw_pictures", "gallery", "latent_planes", "reconstructions", "walks"]
+__all__ = ["DrawnRun", "draw_pictures", "gallery", "latent_planes", "reconstructions", "walks"]

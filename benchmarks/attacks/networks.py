@@ -76,6 +76,8 @@ class Recipe:
     rate: float
     epsilon: float = 0.0
     steps: int = 0
+    begins: str | None = None
+    """The network whose weights it starts from."""
 
     def example(self, network: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Tensor:
         """What is trained on; the radius grows during the first fifth, or a network may never start."""
@@ -91,9 +93,11 @@ class Recipe:
 
 RECIPES = {
     "lenet": Recipe("mnist", LeNet, epochs=3, rate=2e-3),
-    "lenet-adversarial": Recipe("mnist", LeNet, epochs=6, rate=2e-3, epsilon=0.3, steps=5),
+    "lenet-adversarial": Recipe("mnist", LeNet, epochs=3, rate=2e-3, epsilon=0.3, steps=4, begins="lenet"),
     "resnet": Recipe("cifar10", ResNet8, epochs=10, rate=1e-2),
-    "resnet-adversarial": Recipe("cifar10", ResNet8, epochs=10, rate=1e-2, epsilon=8 / 255, steps=2),
+    "resnet-adversarial": Recipe(
+        "cifar10", ResNet8, epochs=3, rate=4e-3, epsilon=4 / 255, steps=1, begins="resnet"
+    ),
 }
 
 
@@ -110,6 +114,8 @@ def load_network(name: str, paths: dict[str, Path], work: Path) -> nn.Module:
     recipe, kept = RECIPES[name], work / f"{name}.pt"
     network = recipe.build()
     if not kept.exists():
+        if recipe.begins:
+            network.load_state_dict(load_network(recipe.begins, paths, work).state_dict())
         print(f"training {name}", flush=True)
         train(network, recipe, load_images(recipe.dataset, paths[recipe.dataset], work))
         unfinished = kept.with_suffix(".part")
@@ -122,6 +128,7 @@ def load_network(name: str, paths: dict[str, Path], work: Path) -> nn.Module:
 def train(network: nn.Module, recipe: Recipe, data: Images) -> None:
     """Adam with a one-cycle rate (Smith 2018); images of CIFAR-10 are shifted and mirrored."""
     images, labels = data.train
+    images = images.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU
     torch.manual_seed(0)
     stream = np.random.default_rng(0)
     batches = len(images) // 128

@@ -50,6 +50,16 @@ class SampleStreams:
         """Draw (B, *shape) float32 from [0, 1)."""
         return ((self._bits(shape) >> (64 - _BITS)) & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
 
+    def uniform_at(self, numbers: Tensor, count: int) -> Tensor:
+        """Draw (B, m, count) float32 from [0, 1), each sample's draws of its own numbers (B, m).
+
+        For samples that go through their draws at a pace of their own; the count of draws stays as it is.
+        """
+        elements = torch.arange(count, device=self.keys.device)
+        counters = _mix(elements + (numbers[:, :, None] + 1) * (1 << 40))
+        bits = _mix(self.keys[:, None, None] + counters * _GOLDEN)
+        return ((bits >> (64 - _BITS)) & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
+
     def integers(self, high: int, *shape: int) -> Tensor:
         """Draw (B, *shape) int64 from 0 to high - 1; high is at most 2**24."""
         drawn = self.uniform(*shape).double() * high

@@ -43,6 +43,8 @@ def subjects(
         original,
         hardened,
         split_of(images, labels),
+        split_of(images, labels),
+        True,
         classes,
         ThreatModel(norm=norm, epsilon=epsilon),
         EvaluationConfig(**config),

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ladder_core.attacks.arguments import check_batch, check_radius, require
 from ladder_core.attacks.base import AttackResult, Norm, Oracle, finish, per_sample, project, succeeded
+from ladder_core.attacks.deepfool import likeliest_others
 from ladder_core.attacks.fgsm import ascent_direction
 from ladder_core.attacks.losses import LossName, attack_loss
-from ladder_core.attacks.pairs import Pairs, ranked_targets, several, siblings_of, single
+from ladder_core.attacks.pairs import Pairs, several, siblings_of, single
 from ladder_core.attacks.samples import all_rows, check_is_due
 from ladder_core.attacks.streams import SampleStreams
 
@@ -107,7 +108,7 @@ def apgd_targeted(
     oracle, streams = Oracle(model, images), SampleStreams.begin(generator, len(images), images.device)
     logits = oracle.logits(images, all_rows(images))
     remaining, found = _correct(logits, labels, None), images.clone()
-    aims = ranked_targets(logits, labels, min(target_classes, logits.shape[1] - 1))
+    aims = likeliest_others(logits, labels, target_classes)
     for restart in range(restarts):
         pairs = several(remaining, images, labels, aims, streams.branch(restart))
         remaining = _climb_all(oracle, settings, pairs, found, remaining)

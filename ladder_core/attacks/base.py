@@ -105,21 +105,6 @@ class Oracle:
             (gradient,) = torch.autograd.grad(values.sum(), inputs)
         return gradient, values.detach(), logits.detach()
 
-    def jacobian(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every logit's gradient (n, K, C, H, W) by the images, and the logits (n, K).
-
-        It counts as one forward and K backward passes.
-        """
-        self._count(self.queries, rows)
-        with torch.enable_grad(), full_precision(images.device):
-            inputs = images.detach().requires_grad_()
-            logits = self._model(inputs)
-            gradients = []
-            for of_class in logits.sum(dim=0).unbind():
-                self._count(self.gradients, rows)
-                gradients += torch.autograd.grad(of_class, inputs, retain_graph=True)
-        return torch.stack(gradients, dim=1), logits.detach()
-
     @staticmethod
     def _count(counts: Tensor, rows: Tensor) -> None:
         counts.index_add_(0, rows, torch.ones_like(rows))

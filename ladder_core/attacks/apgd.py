@@ -6,16 +6,16 @@ brought too little. Samples leave the batch at their first adversarial iterate: 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ladder_core.attacks.arguments import check_batch, check_radius, require
 from ladder_core.attacks.base import AttackResult, Norm, Oracle, finish, per_sample, project, succeeded
+from ladder_core.attacks.deepfool import likeliest_others
 from ladder_core.attacks.fgsm import ascent_direction
-from ladder_core.attacks.losses import attack_loss
-from ladder_core.attacks.pairs import Pairs, ranked_targets, several, siblings_of, single
+from ladder_core.attacks.losses import LossName, attack_loss
+from ladder_core.attacks.pairs import Pairs, several, siblings_of, single
 from ladder_core.attacks.samples import all_rows, check_is_due
 from ladder_core.attacks.streams import SampleStreams
 
@@ -33,7 +33,7 @@ def apgd(
     norm: Norm = "linf",
     iterations: int = 100,
     restarts: int = 1,
-    loss: Literal["ce", "dlr"] = "ce",
+    loss: LossName = "ce",
     eot: int = 1,
     targets: Tensor | None = None,
 ) -> AttackResult:
@@ -48,7 +48,8 @@ def apgd(
         norm: Of the ball.
         iterations: Gradient steps per restart.
         restarts: Random starts; samples already broken are not tried again.
-        loss: What is raised: cross-entropy, or DLR, which needs three classes (four, given targets).
+        loss: What is raised: cross-entropy, Carlini and Wagner's margin, or DLR, which needs three classes
+            (four, given targets).
         eot: Gradients averaged at each step, for randomised models (expectation over transformation).
         targets: (B,) classes to be taken for; without them, any class but the label.
 
@@ -107,7 +108,7 @@ def apgd_targeted(
     oracle, streams = Oracle(model, images), SampleStreams.begin(generator, len(images), images.device)
     logits = oracle.logits(images, all_rows(images))
     remaining, found = _correct(logits, labels, None), images.clone()
-    aims = ranked_targets(logits, labels, min(target_classes, logits.shape[1] - 1))
+    aims = likeliest_others(logits, labels, target_classes)
     for restart in range(restarts):
         pairs = several(remaining, images, labels, aims, streams.branch(restart))
         remaining = _climb_all(oracle, settings, pairs, found, remaining)
@@ -120,7 +121,7 @@ class _Settings:
     norm: Norm
     epsilon: float
     iterations: int
-    loss: Literal["ce", "dlr"]
+    loss: LossName
     eot: int
     targeted: bool
     """Whether success is being taken for the aim, rather than not for the label."""
@@ -128,7 +129,7 @@ class _Settings:
     def __post_init__(self) -> None:
         check_radius(self.epsilon)
         require(self.norm in ("linf", "l2"), "norm", repr(self.norm), "give 'linf' or 'l2'")
-        require(self.loss in ("ce", "dlr"), "loss", repr(self.loss), "give 'ce' or 'dlr'")
+        require(self.loss in ("ce", "dlr", "cw"), "loss", repr(self.loss), "give 'ce', 'dlr' or 'cw'")
         require(self.iterations >= 1, "iterations", self.iterations, "give at least 1")
         require(self.eot >= 1, "eot", self.eot, "give at least 1")
 

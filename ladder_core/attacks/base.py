@@ -126,14 +126,6 @@ class Oracle:
                 gradients += torch.autograd.grad(total, inputs, retain_graph=True)
         return torch.stack(gradients, dim=1), values.detach(), logits.detach()
 
-    def jacobian(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every logit's gradient (n, K, C, H, W) by the images, and the logits (n, K).
-
-        It counts as one forward and K backward passes.
-        """
-        gradients, _, logits = self.several_gradients(images, lambda found: found, rows)
-        return gradients, logits
-
     @staticmethod
     def _count(counts: Tensor, rows: Tensor) -> None:
         counts.index_add_(0, rows, torch.ones_like(rows))

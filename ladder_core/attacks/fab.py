@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ladder_core.attacks.arguments import check_batch, check_radius, require
 from ladder_core.attacks.base import AttackResult, Norm, Oracle, finish, per_sample, succeeded
+from ladder_core.attacks.deepfool import likeliest_others
 from ladder_core.attacks.fab_projections import project_on_plane
 from ladder_core.attacks.fgsm import ascent_direction
 from ladder_core.attacks.losses import logit_difference
-from ladder_core.attacks.pairs import Pairs, ranked_targets, several, siblings_of, single
+from ladder_core.attacks.pairs import Pairs, several, siblings_of, single
 from ladder_core.attacks.samples import all_rows, check_is_due
 from ladder_core.attacks.streams import SampleStreams
 
@@ -100,7 +101,7 @@ def fab_targeted(
     require(target_classes >= 1, "target_classes", target_classes, "give at least 1")
     search = _Search.begin(model, images, generator)
     remaining = (~succeeded(search.logits, labels, None)).nonzero().squeeze(1)
-    aims = ranked_targets(search.logits, labels, min(target_classes, search.logits.shape[1] - 1))
+    aims = likeliest_others(search.logits, labels, target_classes)
     for restart in range(restarts):
         parts = several(remaining, images, labels, aims, search.streams.branch(restart))
         remaining = _search_all(search, settings, parts, remaining, random=restart > 0)
@@ -248,13 +249,17 @@ def _plane(oracle: Oracle, settings: _Settings, walk: _Walk) -> tuple[Tensor, Te
         difference = logit_difference(walk.aims, walk.labels)
         gradient, gap, _ = oracle.gradient(walk.current, difference, walk.rows)
         return gap.nan_to_num(nan=0.0), gradient.nan_to_num(nan=0.0)
-    jacobian, logits = oracle.jacobian(walk.current, walk.rows)
-    every = torch.arange(len(walk), device=logits.device)
-    gaps = (logits - logits[every, walk.labels][:, None]).nan_to_num(nan=0.0)
-    gradients = (jacobian - jacobian[every, walk.labels][:, None]).nan_to_num(nan=0.0).flatten(2)
-    dual = gradients.abs().sum(dim=2) if settings.norm == "linf" else gradients.norm(dim=2)
-    away = (gaps.abs() / dual.clamp_min(1e-12)).scatter(1, walk.labels[:, None], torch.inf)
-    nearest = away.argmin(dim=1)
+
+    def gaps_to_others(logits: Tensor) -> Tensor:
+        count = logits.shape[1]
+        shifts = torch.arange(1, count, device=logits.device)
+        others = (walk.labels[:, None] + shifts) % count
+        return logits.gather(1, others) - logits.gather(1, walk.labels[:, None])
+
+    gradients, gaps, _ = oracle.several_gradients(walk.current, gaps_to_others, walk.rows)
+    gradients, gaps = gradients.nan_to_num(nan=0.0), gaps.nan_to_num(nan=0.0)
+    dual = gradients.flatten(2).norm(p=1 if settings.norm == "linf" else 2, dim=2)
+    every, nearest = all_rows(gaps), (gaps.abs() / dual.clamp_min(1e-12)).argmin(dim=1)
     return gaps[every, nearest], gradients[every, nearest]
 
 

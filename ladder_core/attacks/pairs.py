@@ -66,11 +66,6 @@ def several(
         )
 
 
-def ranked_targets(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Return (B, count) the classes other than the label, from the likeliest on."""
-    return logits.scatter(1, labels[:, None], -torch.inf).topk(count, dim=1).indices
-
-
 def siblings_of(hit: Tensor, rows: Tensor, count: int) -> Tensor:
     """Return (n,) bool: the pair's sample, of ``count`` in the batch, has a pair that hit (n,)."""
     samples = torch.zeros(count, dtype=torch.bool, device=rows.device)

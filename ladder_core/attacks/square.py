@@ -100,13 +100,19 @@ def _begin(
     broken = succeeded(logits, labels, aims)
     keys, positions = streams.branch(1).keys, torch.zeros_like(rows)
     return _Search(
-        rows, images, labels, aims, keys, _taken(windows, images, candidates, states), margins, positions, broken
+        rows,
+        images,
+        labels,
+        aims,
+        keys,
+        _taken(windows, images, candidates, states),
+        margins,
+        positions,
+        broken,
     )
 
 
-def _taken(
-    windows: LinfWindows | L2Windows, images: Tensor, candidates: Tensor, states: Tensor
-) -> Tensor:
+def _taken(windows: LinfWindows | L2Windows, images: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
     """Return states as they are after images were cut to [0, 1]."""
     return states if isinstance(windows, LinfWindows) else candidates - images
 
@@ -138,8 +144,7 @@ def _try(
     asked: int,
 ) -> _Search:
     """Ask the model about one window of each sample."""
-    left = windows.iterations - search.positions
-    proposals = windows.propose(search.states, table, search.positions - begin, left, asked)
+    proposals = windows.propose(search.states, table, search.positions - begin, asked)
     candidates = windows.images(search.images, proposals.states)
     logits = oracle.logits(candidates, search.rows)
     margins = attack_loss("cw", search.labels, search.aims)(logits)

@@ -105,6 +105,12 @@ def autoattack(
     return evaluation.result(flags)
 
 
+def components(version: Version, classes: int) -> tuple[Component, ...]:
+    """Return what runs on a model of that many classes, in order, before anything was attempted."""
+    planned = [_Planned("clean", apgd, {}), *_plan(version, classes)]
+    return tuple(Component(each.name, each.settings, 0, 0, each.instead_of) for each in planned)
+
+
 @dataclass(frozen=True)
 class _Planned:
     name: str

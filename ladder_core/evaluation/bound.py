@@ -145,9 +145,7 @@ def _square(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
     epsilon, norm, queries = threat_model.epsilon, threat_model.norm, 5_000
 
     def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:
-        return square(
-            model, images, labels, epsilon=epsilon, norm=norm, iterations=queries, generator=stream
-        )
+        return square(model, images, labels, epsilon=epsilon, norm=norm, iterations=queries, generator=stream)
 
     parameters: Parameters = {**_radius(threat_model), "queries": queries, "restarts": 1}
     return BoundAttack("square", parameters, run, cost=queries, is_bounded=True, is_costly=True)

@@ -186,7 +186,7 @@ class Ledger:
 
     def watched(self, model: nn.Module) -> nn.Module:
         """Return the model such that, while it is being asked, a stop is honoured within a batch."""
-        return _Watched(model, lambda: self._pulse())
+        return _Watched(model, self._pulse)
 
     def _find(self, name: str, read: Callable[[Stored], _Found | None]) -> _Found | None:
         """Take a measurement from what was kept; None where it is not there, or not what it should be."""

@@ -119,5 +119,6 @@ def _check_finite(total: Tensor, step: int) -> None:
     if not torch.isfinite(total):
         raise TrainingError(
             ErrorCode.TRAINING_DIVERGED,
-            f"the surrogate's loss is not a number after {step} steps: lower its learning rate",
+            f"the surrogate's loss is not a number after {step} steps: lower "
+            "evaluation.surrogate_learning_rate",
         )

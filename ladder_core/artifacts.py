@@ -1,6 +1,5 @@
-"""What a finished run leaves for download: weights, the archive of examples, thumbnails for the report."""
+"""What a finished run leaves for download: weights, and the archive of examples."""
 
-import base64
 import csv
 import io
 import zipfile
@@ -16,13 +15,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional
 
 from ladder_core._torchvision import torchvision
 from ladder_core.classifier import Classifier
-from ladder_schema.report import MAX_THUMBNAIL_SIDE, AttackName, GalleryItem, Thumbnail
+from ladder_core.thumbnails import to_uint8
 
-GALLERY_SIZE = 24
 _GRID_COLUMNS, _GRID_ROWS = 12, 8
 # Zip members get a fixed date: the same run gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -74,11 +71,6 @@ def save_weights(model: Classifier, path: Path) -> None:
     """Write the model's weights as safetensors under the upload's own parameter names."""
     # A file may hold one tensor under two names; safetensors wants each to own its memory.
     save_file({name: t.contiguous().clone() for name, t in model.upload_state_dict().items()}, path)
-
-
-def to_uint8(images: Tensor) -> npt.NDArray[Any]:
-    """Return images (n, C, H, W) in [0, 1] as (n, H, W, C) uint8, rounded."""
-    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def save_examples(examples: ExampleSet, path: Path) -> None:
@@ -152,42 +144,3 @@ def _arrays(examples: ExampleSet) -> bytes:
     images = {"originals": examples.originals.numpy(), "adversarial": examples.adversarial.numpy()}
     np.savez_compressed(buffer, allow_pickle=False, **images, **_columns(examples))
     return buffer.getvalue()
-
-
-def gallery(examples: ExampleSet, attack: AttackName) -> tuple[GalleryItem, ...]:
-    """Return the first examples, made by that attack, as raw thumbnails for the report."""
-    chosen = range(min(GALLERY_SIZE, len(examples)))
-    originals, adversarial = _thumbnails(examples.originals), _thumbnails(examples.adversarial)
-    return tuple(
-        GalleryItem(
-            original=originals[i],
-            adversarial=adversarial[i],
-            label=int(examples.labels[i]),
-            attack=attack,
-            rho=float(examples.rho[i]) if examples.rho is not None else None,
-            predicted_original=int(examples.predicted_original[i]),
-            predicted_adversarial=int(examples.predicted_adversarial[i]),
-            predicted_hardened=int(examples.hardened_adversarial[i]),
-        )
-        for i in chosen
-    )
-
-
-def _thumbnails(images: Tensor) -> list[Thumbnail]:
-    images = images[:GALLERY_SIZE]
-    largest = max(images.shape[2:])
-    if largest > MAX_THUMBNAIL_SIDE:
-        height, width = (max(1, side * MAX_THUMBNAIL_SIDE // largest) for side in images.shape[2:])
-        images = functional.interpolate(images, (height, width), mode="area")
-    pixels = to_uint8(images)
-    _, height, width, channels = pixels.shape
-    return [
-        Thumbnail.model_validate(
-            {"height": height, "width": width, "channels": channels, "pixels": _base64(image)}
-        )
-        for image in pixels
-    ]
-
-
-def _base64(pixels: npt.NDArray[Any]) -> bytes:
-    return base64.b64encode(pixels.tobytes())

@@ -59,6 +59,10 @@ class Boundaries:
             latents[None] / self.scale, [m[pair : pair + 1] for m in self.maps], self.bias[pair, None]
         )[0]
 
+    def attended(self, latents: Tensor, pair: int) -> Tensor:
+        """Return ``beta * z`` (B, D), scaled: what a pair's SVM is linear in (Eq. 2)."""
+        return self.attention(latents, pair) * (latents / self.scale)
+
     def directions(self, latents: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
         """Return the unit vectors along ``beta * d`` that lead from the source's side to the target's.
 

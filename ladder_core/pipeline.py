@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ladder_core import validation
-from ladder_core.artifacts import gallery, save_examples, save_weights
+from ladder_core.artifacts import save_examples, save_weights
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier, load_classifier
 from ladder_core.datasets import load_dataset
@@ -30,7 +30,7 @@ from ladder_core.verdict import judge
 from ladder_schema.config import LadderConfig, PgdTrainingConfig, Preprocessing
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
-from ladder_schema.report import AttackName, DatasetCard, ModelCard, Pictures, Report
+from ladder_schema.report import DatasetCard, ModelCard, Report
 
 _CHUNK_BYTES = 1 << 24
 _BATCH_SIZE = 512
@@ -147,19 +147,19 @@ def _report(
     outcome: Outcome,
     uploads: _Uploads,
 ) -> Report:
-    attack: AttackName = "ladder" if isinstance(config, LadderConfig) else "pgd"
     return Report(
         created_at=datetime.now(UTC),
         config=config,
-        verdict=judge(outcome.measurements),
+        verdict=judge(outcome.measurements, outcome.checks),
         measurements=outcome.measurements,
+        checks=outcome.checks,
         model=_model_card(run, uploads),
         dataset=_dataset_card(run, uploads),
         boundary=outcome.boundary,
         generator=outcome.generator,
         examples=outcome.ladder,
         losses=outcome.losses,
-        pictures=Pictures(gallery=gallery(outcome.examples, attack), latent_map=outcome.latent_map),
+        pictures=outcome.pictures,
         hardened_sha256=_sha256(run.work_dir / ResultFile.MODEL, lambda: None),
         stage_seconds=run.progress.stage_seconds,
         device=_device_name(run.device),

@@ -12,11 +12,12 @@ from ladder_core.datasets import Dataset
 from ladder_core.progress import Progress
 from ladder_schema.report import (
     BoundarySummary,
+    Check,
     EpochLosses,
     ExampleSummary,
     GeneratorSummary,
-    LatentMap,
     Measurements,
+    Pictures,
 )
 
 
@@ -53,14 +54,17 @@ class Outcome:
         hardened: The hardened model, in evaluation mode.
         losses: Of each retraining epoch.
         measurements: Before and after, on the same images.
+        checks: Whether the measurements can be trusted.
         examples: Adversarial examples on test images.
+        pictures: For the report.
     """
 
     hardened: Classifier
     losses: tuple[EpochLosses, ...]
     measurements: Measurements
+    checks: tuple[Check, ...]
     examples: ExampleSet
     boundary: BoundarySummary | None = field(default=None, kw_only=True)
     generator: GeneratorSummary | None = field(default=None, kw_only=True)
     ladder: ExampleSummary | None = field(default=None, kw_only=True)
-    latent_map: LatentMap | None = field(default=None, kw_only=True)
+    pictures: Pictures = field(default=Pictures(), kw_only=True)

@@ -54,6 +54,10 @@ _SETTINGS = {
     "surrogate": "{} made against another model",
     "fixed": "{}",
 }
+_TRANSFER_LIMIT = (
+    "Examples made against the original are at their strongest on the original itself: any retrained model "
+    "withstands some of them."
+)
 _LADDER_LIMIT = (
     "LADDER examples are made on the original model, with the generator used in training; they do not adapt "
     "to the hardened model. Past the boundary some may truly show the other class: 100% is not the ideal."
@@ -242,6 +246,8 @@ def _limits(found: _Findings) -> list[str]:
         limits.append(
             "AutoAttack, the usual yardstick, was not run: a stronger attacker may break more than is shown."
         )
+    if any(result.setting == "transfer" for result in found.measured.attacks):
+        limits.append(_TRANSFER_LIMIT)
     if any(result.attack == "ladder" for result in found.measured.attacks):
         limits.append(_LADDER_LIMIT)
     if found.unsure:

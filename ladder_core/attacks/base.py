@@ -105,6 +105,27 @@ class Oracle:
             (gradient,) = torch.autograd.grad(values.sum(), inputs)
         return gradient, values.detach(), logits.detach()
 
+    def several_gradients(self, images: Tensor, losses: Loss, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return several losses' gradients (n, M, C, H, W), their values (n, M) and the logits (n, K).
+
+        It counts as one forward and M backward passes.
+
+        Args:
+            images: (n, C, H, W).
+            losses: From logits to M values a sample (n, M); each sample's depend on its own logits alone.
+            rows: (n,) samples of the attacked batch.
+        """
+        self._count(self.queries, rows)
+        with torch.enable_grad(), full_precision(images.device):
+            inputs = images.detach().requires_grad_()
+            logits = self._model(inputs)
+            values = losses(logits)
+            gradients: list[Tensor] = []
+            for total in values.sum(dim=0).unbind():
+                self._count(self.gradients, rows)
+                gradients += torch.autograd.grad(total, inputs, retain_graph=True)
+        return torch.stack(gradients, dim=1), values.detach(), logits.detach()
+
     @staticmethod
     def _count(counts: Tensor, rows: Tensor) -> None:
         counts.index_add_(0, rows, torch.ones_like(rows))

@@ -39,8 +39,8 @@ def cw(
     """Minimise ``||x' - x||^2 + c f(x')`` by Adam over w, pixels being tanh of it; search for the least c.
 
     f is the margin by which the label (the best class but the target) leads, plus the confidence, if
-    positive. Each sample has a c of its own; it leaves a descent that no longer gets anywhere, or will not get
-    to an example. An image that is misclassified as it is (taken for its target) is returned as it is.
+    positive. Each sample has a c of its own; it leaves a descent that no longer gets anywhere, or will not
+    get to an example. An image that is misclassified as it is (taken for its target) is returned as it is.
 
     Args:
         model: Images in [0, 1] to logits, in evaluation mode.

@@ -113,6 +113,7 @@ class Dataset:
         notes: What was decided while reading, for the report.
         format: How the upload was laid out, in words.
         bad_images: What was left out.
+        test_given: Whether the upload said which images are for testing; else some were held out.
     """
 
     train: Split
@@ -121,6 +122,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     format: str = "npz"
     bad_images: BadImages = BadImages()
+    test_given: bool = True
 
 
 def split_stratified(whole: Split, test_share: float, seed: int) -> tuple[Split, Split]:

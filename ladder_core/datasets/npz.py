@@ -70,7 +70,13 @@ def load_npz(path: Path, work_dir: Path, *, seed: int) -> Dataset:
     for part, split in splits.items():
         _check_alike(f"x_{part}", split, splits["train"])
     train, test, chosen = choose_splits(splits["train"], splits.get("test"), splits.get("val"), seed=seed)
-    return Dataset(train, test, _class_names(arrays), tuple(dict.fromkeys([*read, *chosen])))
+    return Dataset(
+        train,
+        test,
+        _class_names(arrays),
+        tuple(dict.fromkeys([*read, *chosen])),
+        test_given=bool(splits.get("test") or splits.get("val")),
+    )
 
 
 def _check_alike(name: str, split: Split, train: Split) -> None:

@@ -134,6 +134,7 @@ class ImageReader:
             (*notes, *split_notes, *self._notes()),
             form,
             BadImages(self._bad_count, tuple(self._bad)),
+            test_given=any(len(rows[part]) for part in _PARTS if part != "train"),
         )
 
     def _look(self, sample: Sample) -> _Look:

@@ -4,7 +4,9 @@ Examples come from the original model (``transfer``; made where it is attacked i
 ``surrogate`` that was trained independently of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,36 +17,87 @@ from ladder_core.evaluation.clean import predict
 from ladder_core.evaluation.ledger import Column, Columns, Ledger
 from ladder_core.evaluation.ranks import average_ranks
 from ladder_core.evaluation.subjects import Subjects
+from ladder_core.evaluation.surrogate import begin_surrogate, train_surrogate
 from ladder_core.evaluation.white_box import both
+from ladder_core.seeding import scoped_seed
 from ladder_schema.report import AttackResult, AverageRank, Paired, Setting
 
+_BATCH_SIZE = 128
 
-def measure_replayed(
-    attack: BoundAttack, source: nn.Module, subjects: Subjects, ledger: Ledger, positions: Indices
-) -> Tensor:
-    """Attack a model, and return what the original and the hardened model take the examples for: (n, 2).
 
-    Args:
-        attack: The bound attack.
-        source: The model attacked, in evaluation mode.
-        subjects: The models the examples are replayed on.
-        ledger: Keeps what was measured.
-        positions: (n,) of the images in the test split.
+_COLUMNS = {"predicted": Column(torch.int64), "right": Column(torch.bool, ())}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a surrogate's examples.
+
+    Attributes:
+        predicted: (n, 2) int64, what the original and the hardened model take each example for; on the CPU.
+        surrogate_accuracy: The surrogate's own, on the images unattacked: a poor one's examples mean little.
     """
 
+    predicted: Tensor
+    surrogate_accuracy: float
+
+
+def measure_surrogate(
+    attacks: Sequence[tuple[BoundAttack, Indices]], subjects: Subjects, ledger: Ledger
+) -> list[Replayed]:
+    """Attack a surrogate, and replay the examples on both models.
+
+    The surrogate is trained when the first of its examples is made, and kept until the last.
+
+    Args:
+        attacks: Each with the positions (n,) of its images in the test split.
+        subjects: The models the examples are replayed on; the original's architecture is the surrogate's.
+        ledger: Keeps what was measured.
+    """
+
+    @cache
+    def surrogate() -> nn.Module:
+        config, device = subjects.config, subjects.device
+        with scoped_seed(subjects.seed, "surrogate", device):
+            training = begin_surrogate(
+                subjects.original,
+                steps=config.surrogate_steps,
+                learning_rate=config.surrogate_learning_rate,
+                seed=subjects.seed,
+                device=device,
+            )
+            ledger.train(
+                "surrogate",
+                training,
+                lambda on_step: train_surrogate(
+                    training, subjects.train, batch_size=_BATCH_SIZE, seed=subjects.seed, on_step=on_step
+                ),
+            )
+        return training.module.eval()
+
+    found = [_measure_replayed(each, surrogate, subjects, ledger, positions) for each, positions in attacks]
+    ledger.release("surrogate")
+    return found
+
+
+def _measure_replayed(
+    attack: BoundAttack,
+    source: Callable[[], nn.Module],
+    subjects: Subjects,
+    ledger: Ledger,
+    positions: Indices,
+) -> Replayed:
     def measure(start: int, end: int) -> Columns:
         images, labels = subjects.test.batch(positions[start:end], subjects.device)
         stream = subjects.stream(f"surrogate-{attack.name}", start)
-        replayed = attack.replayed(source, images, labels, stream)
-        return {"predicted": both(predict(model, replayed) for model in subjects.models)}
+        replayed = attack.replayed(ledger.watched(source()), images, labels, stream)
+        return {
+            "predicted": both(predict(model, replayed) for model in subjects.models),
+            "right": (predict(source(), images) == labels).cpu(),
+        }
 
-    return ledger.columns(
-        f"surrogate-{attack.name}",
-        len(positions),
-        {"predicted": Column(torch.int64)},
-        measure,
-        batch_size=subjects.batch_size,
-    )["predicted"]
+    name, count = f"surrogate-{attack.name}", len(positions)
+    columns = ledger.columns(name, count, _COLUMNS, measure, batch_size=subjects.batch_size)
+    return Replayed(columns["predicted"], float(columns["right"].double().mean()))
 
 
 def rank_models(clean: Paired, results: Sequence[AttackResult], setting: Setting) -> AverageRank | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ladder_core.attacks import AttackResult, fgsm, pgd, pgd_last_iterate
+from ladder_core.attacks import AttackResult, cw, deepfool, fgsm, jsma, pgd, pgd_last_iterate
 from ladder_core.attacks.pgd import step_size
+from ladder_core.attacks.square import square
 from ladder_schema.config import AttackChoice, EvaluationConfig, ThreatModel
 from ladder_schema.report import AttackName
 
@@ -105,6 +106,51 @@ def _pgd(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
     )
 
 
+def _cw(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:  # noqa: ARG001 - as the others
+    steps, iterations = 9, 300
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:  # noqa: ARG001
+        return cw(model, images, labels, search_steps=steps, iterations=iterations)
+
+    return BoundAttack(
+        "cw",
+        {"norm": "l2", "search_steps": steps, "iterations": iterations, "confidence": 0},
+        run,
+        cost=2 * steps * iterations,
+        is_minimal=True,
+        is_costly=True,
+    )
+
+
+def _deepfool(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:  # noqa: ARG001
+    iterations, top_k = 50, 10
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:  # noqa: ARG001
+        return deepfool(model, images, labels, iterations=iterations, top_k=top_k)
+
+    parameters: Parameters = {"norm": "l2", "iterations": iterations, "top_k": top_k, "overshoot": 0.02}
+    return BoundAttack("deepfool", parameters, run, cost=5 * top_k, is_minimal=True, is_costly=True)
+
+
+def _jsma(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:  # noqa: ARG001
+    theta, gamma = 1.0, 0.1
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:  # noqa: ARG001
+        return jsma(model, images, labels, theta=theta, gamma=gamma)
+
+    return BoundAttack("jsma", {"theta": theta, "gamma": gamma}, run, cost=500, is_costly=True)
+
+
+def _square(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:  # noqa: ARG001
+    epsilon, norm, queries = threat_model.epsilon, threat_model.norm, 5_000
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:
+        return square(model, images, labels, epsilon=epsilon, norm=norm, iterations=queries, generator=stream)
+
+    parameters: Parameters = {**_radius(threat_model), "queries": queries, "restarts": 1}
+    return BoundAttack("square", parameters, run, cost=queries, is_bounded=True, is_costly=True)
+
+
 def _radius(threat_model: ThreatModel) -> Parameters:
     return {"norm": threat_model.norm, "epsilon": threat_model.epsilon}
 
@@ -112,4 +158,8 @@ def _radius(threat_model: ThreatModel) -> Parameters:
 _BINDERS: Mapping[AttackChoice, Callable[[ThreatModel, EvaluationConfig], BoundAttack]] = {
     "fgsm": _fgsm,
     "pgd": _pgd,
+    "cw": _cw,
+    "deepfool": _deepfool,
+    "jsma": _jsma,
+    "square": _square,
 }

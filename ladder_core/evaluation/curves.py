@@ -79,7 +79,7 @@ def measure_curve(subjects: Subjects, ledger: Ledger, positions: Indices, clean:
 
     def measure(start: int, end: int) -> Columns:
         images, labels = subjects.test.batch(positions[start:end], subjects.device)
-        counts = [survived(model, images, labels, start) for model in subjects.models]
+        counts = [survived(ledger.watched(model), images, labels, start) for model in subjects.models]
         return {"survived": torch.stack(counts, dim=1).cpu()}
 
     kept = ledger.columns(

@@ -1,20 +1,23 @@
 """The evaluation of a hardening job, in order: what is measured, on which images."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ladder_core.attacks import LadderAttacker
 from ladder_core.checkpoints import Keeper
+from ladder_core.checks import CheckedRun, Effort, run_checks
 from ladder_core.counting import paired
 from ladder_core.datasets.base import Indices
-from ladder_core.evaluation.black_box import rank_models
+from ladder_core.evaluation.autoattack import AutoAttackVerdicts, bind_autoattack, measure_autoattack
+from ladder_core.evaluation.black_box import measure_surrogate, rank_models
 from ladder_core.evaluation.bound import BoundAttack, bind
 from ladder_core.evaluation.calibration import calibration
 from ladder_core.evaluation.clean import measure_clean
 from ladder_core.evaluation.confusion import confusions, strongest
+from ladder_core.evaluation.corruptions import evaluate_corruptions
 from ladder_core.evaluation.curves import measure_curve
 from ladder_core.evaluation.distortion import minimal_distortion
 from ladder_core.evaluation.ladder_attack import measure_ladder_attack
@@ -27,9 +30,12 @@ from ladder_schema.report import (
     AttackName,
     AttackResult,
     Calibrations,
+    Check,
+    CorruptionResult,
     EpsilonCurve,
     ExampleSummary,
     Measurements,
+    Setting,
 )
 
 
@@ -39,14 +45,12 @@ class Evaluation:
 
     Attributes:
         measurements: For the report.
-        clean: (N, 2) int64, what both models take every test image for.
-        verdicts: Of each white-box attack, image by image.
+        checks: Whether these can be trusted.
         examples: How LADDER's examples came about; None of another method.
     """
 
     measurements: Measurements
-    clean: Tensor
-    verdicts: tuple[Verdicts, ...]
+    checks: tuple[Check, ...]
     examples: ExampleSummary | None
 
 
@@ -67,55 +71,171 @@ def evaluate(
         trained_on: The attack whose examples the hardening trained on.
         attacker: LADDER's attack on the original, where the method is LADDER.
     """
-    config = subjects.config
-    attacks = [bind(name, subjects.threat_model, config) for name in config.attacks]
-    ledger = Ledger.open(keeper, progress, _costs(subjects, attacks, has_ladder=attacker is not None))
+    plan = _Plan.of(subjects)
+    ledger = Ledger.open(keeper, progress, plan.costs(has_ladder=attacker is not None))
     clean = measure_clean(subjects, ledger)
-    labels = torch.from_numpy(subjects.test.targets())
-    right = clean == labels[:, None]
-    positions = subjects.choose(None)
-    verdicts = tuple(
-        measure_attack(attack, subjects, ledger, _images_of(attack, subjects), clean) for attack in attacks
-    )
-    results = _attack_results(verdicts, trained_on)
+    attacked = _attack(plan, ledger, clean)
+    results = [
+        *_white_box_results(attacked, trained_on),
+        *_surrogate_results(plan, ledger, clean, trained_on),
+    ]
     summary: ExampleSummary | None = None
     if attacker is not None:
-        result, summary = measure_ladder_attack(attacker, subjects, ledger, positions, clean)
+        result, summary = measure_ladder_attack(attacker, subjects, ledger, subjects.choose(None), clean)
         results += [] if result is None else [result]
-    common, held = worst_case([(v.positions, v.held_within) for v in verdicts if v.attack.is_bounded])
-    clean_outcome = paired(right)
-    ranks = [rank_models(clean_outcome, results, setting) for setting in config.black_box]
-    measurements = Measurements(
-        clean=clean_outcome,
+    measurements = _measurements(subjects, ledger, clean, attacked, results)
+    return Evaluation(measurements, _checks(subjects, ledger, measurements), summary)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is run on which images.
+
+    Attributes:
+        subjects: Both models.
+        attacks: Each with the positions (n,) of its images.
+        autoattack: Likewise; None where it is off.
+    """
+
+    subjects: Subjects
+    attacks: tuple[tuple[BoundAttack, Indices], ...]
+    autoattack: tuple[BoundAttack, Indices] | None
+
+    @classmethod
+    def of(cls, subjects: Subjects) -> "_Plan":
+        config, threat_model = subjects.config, subjects.threat_model
+        attacks = [bind(name, threat_model, config) for name in config.attacks]
+        chosen = [
+            (attack, subjects.choose(config.costly_samples if attack.is_costly else None))
+            for attack in attacks
+        ]
+        if config.autoattack == "off":
+            return cls(subjects, tuple(chosen), None)
+        bound = bind_autoattack(config.autoattack, threat_model)
+        return cls(subjects, tuple(chosen), (bound, subjects.choose(config.autoattack_samples)))
+
+    @property
+    def replayed(self) -> list[tuple[BoundAttack, Indices]]:
+        """Attacks whose examples are replayed."""
+        return [*self.attacks, *([] if self.autoattack is None else [self.autoattack])]
+
+    def costs(self, *, has_ladder: bool) -> Mapping[str, float]:
+        """Return a rough number of passes for every measurement, for progress."""
+        config, everything = self.subjects.config, len(self.subjects.test)
+        costs = {
+            "clean": 2.0 * everything,
+            "calibration": 2.0 * everything,
+            "checks": 400.0 * min(Effort.attacked, len(self.subjects.choose(None))),
+        }
+        for attack, positions in self.replayed:
+            costs[attack.name] = 2.5 * attack.cost * len(positions)
+            if "surrogate" in config.black_box:
+                costs[f"surrogate-{attack.name}"] = 1.0 * attack.cost * len(positions)
+                costs["surrogate"] = 3.0 * 128 * config.surrogate_steps
+        if has_ladder:
+            costs["ladder"] = 5.0 * len(self.subjects.choose(None))
+        if config.curve_points:
+            costs["curve"] = 2.0 * config.pgd_steps * len(self.subjects.choose(config.curve_samples))
+        if config.corruptions:
+            costs["corruptions"] = 200.0 * len(self.subjects.choose(config.corruption_samples))
+        return costs
+
+
+@dataclass(frozen=True)
+class _Attacked:
+    """Every white-box attack's verdicts, image by image."""
+
+    attacks: tuple[Verdicts, ...]
+    autoattack: AutoAttackVerdicts | None
+
+    def worst_case(self) -> tuple[Indices, Tensor]:
+        """Return on which images every attack of the threat model ran, and what held against all: (n, 2)."""
+        found = [(each.positions, each.held_within) for each in self.attacks if each.attack.is_bounded]
+        if self.autoattack is not None:
+            found.append((self.autoattack.positions, self.autoattack.held))
+        return worst_case(found)
+
+
+def _attack(plan: _Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
+    subjects = plan.subjects
+    verdicts = tuple(
+        measure_attack(attack, subjects, ledger, positions, clean) for attack, positions in plan.attacks
+    )
+    if plan.autoattack is None or subjects.config.autoattack == "off":
+        return _Attacked(verdicts, None)
+    version, (_, positions) = subjects.config.autoattack, plan.autoattack
+    return _Attacked(verdicts, measure_autoattack(version, subjects, ledger, positions, clean))
+
+
+def _white_box_results(attacked: _Attacked, trained_on: AttackName) -> list[AttackResult]:
+    """Return the results of attacks on both models, and of the original's examples replayed."""
+    results: list[AttackResult] = []
+    for found in attacked.attacks:
+        results.append(white_box_result(found, trained_on=found.attack.name == trained_on))
+        if found.replayed is not None:
+            results.append(_replayed("transfer", found, found.replayed, trained_on))
+    if attacked.autoattack is not None and attacked.autoattack.replayed is not None:
+        results.append(_replayed("transfer", attacked.autoattack, attacked.autoattack.replayed, trained_on))
+    return results
+
+
+def _surrogate_results(
+    plan: _Plan, ledger: Ledger, clean: Tensor, trained_on: AttackName
+) -> list[AttackResult]:
+    if "surrogate" not in plan.subjects.config.black_box:
+        return []
+    results: list[AttackResult] = []
+    measured = measure_surrogate(plan.replayed, plan.subjects, ledger)
+    for (attack, positions), found in zip(plan.replayed, measured, strict=True):
+        labels = plan.subjects.labels(positions)
+        parameters = {**attack.parameters, "surrogate accuracy": found.surrogate_accuracy}
+        results.append(
+            replayed_result(
+                replace(attack, parameters=parameters),
+                "surrogate",
+                clean[positions] == labels[:, None],
+                found.predicted,
+                labels,
+                trained_on=attack.name == trained_on,
+            )
+        )
+    return results
+
+
+def _measurements(
+    subjects: Subjects, ledger: Ledger, clean: Tensor, attacked: _Attacked, results: Sequence[AttackResult]
+) -> Measurements:
+    labels = torch.from_numpy(subjects.test.targets())
+    right = clean == labels[:, None]
+    outcome, (common, held) = paired(right), attacked.worst_case()
+    ranks = [rank_models(outcome, results, setting) for setting in subjects.config.black_box]
+    summary = attacked.autoattack and attacked.autoattack.summary(subjects.threat_model, subjects.classes)
+    return Measurements(
+        clean=outcome,
         attacks=tuple(results),
         worst_case=paired(held),
+        autoattack=summary,
         classes=class_results(right, labels, held, labels[common]),
-        confusions=confusions(clean, labels, strongest(verdicts), subjects.classes),
+        confusions=confusions(clean, labels, strongest(attacked.attacks), subjects.classes),
         curves=_curves(subjects, ledger, clean),
-        distortions=tuple(minimal_distortion(found) for found in verdicts if found.attack.is_minimal),
+        distortions=tuple(minimal_distortion(found) for found in attacked.attacks if found.attack.is_minimal),
         calibration=_calibrations(subjects, ledger),
+        corruptions=_corruptions(subjects, ledger),
         average_ranks=tuple(rank for rank in ranks if rank is not None),
     )
-    return Evaluation(measurements, clean, verdicts, summary)
 
 
-def _attack_results(verdicts: tuple[Verdicts, ...], trained_on: AttackName) -> list[AttackResult]:
-    results: list[AttackResult] = []
-    for found in verdicts:
-        is_trained_on = found.attack.name == trained_on
-        results.append(white_box_result(found, trained_on=is_trained_on))
-        if found.replayed is not None:
-            results.append(
-                replayed_result(
-                    found.attack,
-                    "transfer",
-                    found.right,
-                    found.replayed,
-                    found.labels,
-                    trained_on=is_trained_on,
-                )
-            )
-    return results
+def _replayed(
+    setting: Setting, found: Verdicts | AutoAttackVerdicts, replayed: Tensor, trained_on: AttackName
+) -> AttackResult:
+    return replayed_result(
+        found.attack,
+        setting,
+        found.right,
+        replayed,
+        found.labels,
+        trained_on=found.attack.name == trained_on,
+    )
 
 
 def _curves(subjects: Subjects, ledger: Ledger, clean: Tensor) -> tuple[EpsilonCurve, ...]:
@@ -142,18 +262,52 @@ def _calibrations(subjects: Subjects, ledger: Ledger) -> Calibrations:
     return ledger.value("calibration", Calibrations, measure)
 
 
-def _images_of(attack: BoundAttack, subjects: Subjects) -> Indices:
-    return subjects.choose(subjects.config.costly_samples if attack.is_costly else None)
+def _corruptions(subjects: Subjects, ledger: Ledger) -> tuple[CorruptionResult, ...]:
+    if not subjects.config.corruptions:
+        return ()
+    chosen = subjects.test.subset(subjects.choose(subjects.config.corruption_samples))
+    return ledger.results(
+        "corruptions",
+        CorruptionResult,
+        lambda known, keep, on_step: evaluate_corruptions(
+            subjects.original,
+            subjects.hardened,
+            chosen,
+            batch_size=subjects.batch_size,
+            seed=subjects.seed,
+            device=subjects.device,
+            known=known,
+            on_result=keep,
+            on_step=on_step,
+        ),
+    )
 
 
-def _costs(subjects: Subjects, attacks: list[BoundAttack], *, has_ladder: bool) -> Mapping[str, float]:
-    """Return rough numbers of passes, for progress."""
-    config, everything = subjects.config, len(subjects.test)
-    costs = {"clean": 2.0 * everything, "calibration": 2.0 * everything}
-    for attack in attacks:
-        costs[attack.name] = 2.5 * attack.cost * len(_images_of(attack, subjects))
-    if has_ladder:
-        costs["ladder"] = 5.0 * len(subjects.choose(None))
-    if config.curve_points:
-        costs["curve"] = 2.0 * config.pgd_steps * len(subjects.choose(config.curve_samples))
-    return costs
+def _checks(subjects: Subjects, ledger: Ledger, measurements: Measurements) -> tuple[Check, ...]:
+    run = CheckedRun(
+        subjects.original,
+        subjects.hardened,
+        subjects.train,
+        subjects.test,
+        subjects.classes,
+        measurements,
+        subjects.threat_model,
+        subjects.test_given,
+    )
+
+    def measure(known: Sequence[Check], keep: Callable[[Check], None], on_step: OnStep) -> Sequence[Check]:
+        if known:
+            return known
+        found = run_checks(
+            run,
+            batch_size=subjects.batch_size,
+            seed=subjects.seed,
+            device=subjects.device,
+            on_step=on_step,
+            effort=Effort(attacked=min(Effort.attacked, len(subjects.choose(None)))),
+        )
+        for check in found:
+            keep(check)
+        return found
+
+    return ledger.results("checks", Check, measure)

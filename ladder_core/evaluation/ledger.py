@@ -5,18 +5,24 @@ a report says of an attack is computed from columns: small, and the same however
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from ladder_core.checkpoints import Keeper
 from ladder_core.progress import Progress
 from ladder_core.records import Record, RecordError, Stored
+from ladder_core.training_state import TrainingState
 from ladder_schema.protocol import CheckpointName
+
+# An attack on one batch may take minutes.
+_PULSE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +54,12 @@ class _Filled(BaseModel):
     counts: dict[str, int]
 
 
+class _Held(BaseModel):
+    """Says that a training's state is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 @dataclass
 class Ledger:
     """Measurements by name.
@@ -64,8 +76,10 @@ class Ledger:
     _columns: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _filled: dict[str, int] = field(default_factory=dict)
     _values: dict[str, BaseModel] = field(default_factory=dict)
+    _trainings: dict[str, TrainingState] = field(default_factory=dict)
     _stored: Stored | None = None
     _spent: float = 0.0
+    _pulse: Callable[[], None] = lambda: None
 
     @classmethod
     def open(cls, keeper: Keeper, progress: Progress, costs: Mapping[str, float]) -> "Ledger":
@@ -103,7 +117,8 @@ class Ledger:
         on_step = self._watch(name)
         while self._filled[name] < count:
             start = self._filled[name]
-            on_step(start / count)
+            self._pulse = partial(on_step, start / count)
+            self._pulse()
             end = min(start + batch_size, count)
             for key, values in measure(start, end).items():
                 kept[key][start:end] = values
@@ -152,6 +167,27 @@ class Ledger:
         self._end(name, is_new=self._filled[name] > count)
         return tuple(measured)
 
+    def train(self, name: str, training: TrainingState, train: Callable[[OnStep], None]) -> None:
+        """Finish a training, from where it was kept; its state is kept until it is released.
+
+        Args:
+            name: Of the training.
+            training: Before its first step.
+            train: Takes its steps; is given what to call with the share done.
+        """
+        self._find(name, lambda stored: training.load(_part(stored, name)) if name in stored.values else None)
+        self._trainings[name] = training
+        train(self._watch(name))
+        self._end(name, is_new=True)
+
+    def release(self, name: str) -> None:
+        """Keep a training no longer: what it was for is measured."""
+        self._trainings.pop(name, None)
+
+    def watched(self, model: nn.Module) -> nn.Module:
+        """Return the model such that, while it is being asked, a stop is honoured within a batch."""
+        return _Watched(model, self._pulse)
+
     def _find(self, name: str, read: Callable[[Stored], _Found | None]) -> _Found | None:
         """Take a measurement from what was kept; None where it is not there, or not what it should be."""
         try:
@@ -178,7 +214,30 @@ class Ledger:
         tensors = {
             f"{name}/{key}": column for name, found in self._columns.items() for key, column in found.items()
         }
-        return Record(tensors, {"filled": _Filled(counts=self._filled), **self._values})
+        record = Record(tensors, {"filled": _Filled(counts=self._filled), **self._values})
+        for name, training in self._trainings.items():
+            state = training.record()
+            record |= Record(
+                {f"{name}/{key}": tensor for key, tensor in state.tensors.items()},
+                {name: _Held(), **{f"{name}/{key}": value for key, value in state.values.items()}},
+            )
+        return record
+
+
+class _Watched(nn.Module):
+    """A model that tells, every few seconds, that it is still being asked."""
+
+    def __init__(self, model: nn.Module, pulse: Callable[[], None]) -> None:
+        super().__init__()
+        self._model, self._pulse = model, pulse
+        self._due = time.monotonic() + _PULSE_SECONDS
+
+    def forward(self, images: Tensor) -> Tensor:
+        if time.monotonic() >= self._due:
+            self._pulse()
+            self._due = time.monotonic() + _PULSE_SECONDS
+        logits: Tensor = self._model(images)
+        return logits
 
 
 def _read_columns(
@@ -200,3 +259,13 @@ def _read_columns(
 def _read_results(stored: Stored, name: str, kind: type[_Value]) -> list[_Value]:
     count = stored.value("filled", _Filled).counts.get(name, 0)
     return [stored.value(f"{name}/{number}", kind) for number in range(count)]
+
+
+def _part(stored: Stored, name: str) -> Stored:
+    """Return what is kept under a name."""
+    prefix = f"{name}/"
+    return Stored(
+        stored.about,
+        {key.removeprefix(prefix): value for key, value in stored.tensors.items() if key.startswith(prefix)},
+        {key.removeprefix(prefix): value for key, value in stored.values.items() if key.startswith(prefix)},
+    )

@@ -20,7 +20,9 @@ class Subjects:
     Attributes:
         original: The model as uploaded, in evaluation mode.
         hardened: The model after retraining, in evaluation mode.
+        train: What both learned from.
         test: The whole test split.
+        test_given: Whether the upload said which images are for testing.
         classes: K.
         threat_model: The adversary's.
         config: Bounds of the evaluation.
@@ -31,7 +33,9 @@ class Subjects:
 
     original: Classifier
     hardened: Classifier
+    train: Split
     test: Split
+    test_given: bool
     classes: int
     threat_model: ThreatModel
     config: EvaluationConfig

@@ -84,8 +84,8 @@ def measure_attack(
     def measure(start: int, end: int) -> Columns:
         images, labels = subjects.test.batch(positions[start:end], subjects.device)
         found = [
-            attack.run(model, images, labels, subjects.stream(f"evaluate-{attack.name}", start))
-            for model in subjects.models
+            attack.run(ledger.watched(m), images, labels, subjects.stream(f"evaluate-{attack.name}", start))
+            for m in subjects.models
         ]
         near = [subjects.within(each.distances.linf, each.distances.l2) for each in found]
         columns = {
@@ -101,7 +101,7 @@ def measure_attack(
             replayed = found[0].images
             if attack.replay is not None:
                 stream = subjects.stream(f"evaluate-{attack.name}", start)
-                replayed = attack.replay(subjects.original, images, labels, stream)
+                replayed = attack.replay(ledger.watched(subjects.original), images, labels, stream)
             columns["replayed"] = both(predict(model, replayed) for model in subjects.models)
         return columns
 

@@ -1,17 +1,15 @@
 """Training the generator with the classifier frozen: paper 3.1.3, Eq. 4."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from ladder_core.batch_order import endless_batches
 from ladder_core.datasets import Split
-from ladder_core.datasets.base import Indices
 from ladder_core.errors import TrainingError
 from ladder_core.generators.architectures import reconstruction_error
 from ladder_core.latents import Latents
-from ladder_core.seeding import numpy_stream
 from ladder_core.training_state import TrainingState
 from ladder_schema.config import GeneratorConfig
 from ladder_schema.errors import ErrorCode
@@ -58,7 +56,7 @@ def train_generator(
     """
     generator, device = training.module, training.device
     generator.train()
-    batches = _endless_batches(len(split), config.batch_size, seed, training.done)
+    batches = endless_batches(len(split), config.batch_size, seed, "generator", training.done)
     while training.done < training.steps:
         positions = next(batches)
         images, _ = split.batch(positions, device)
@@ -68,20 +66,6 @@ def train_generator(
             _check_finite(training.sums, training.done, config)
         on_step(training.share)
     generator.eval()
-
-
-def _endless_batches(count: int, batch_size: int, seed: int, first: int) -> Iterator[Indices]:
-    """Yield full batches of positions, pass after pass, from a step on.
-
-    What does not fill a batch waits for another pass.
-    """
-    batch_size = min(batch_size, count)
-    start, skipped = divmod(first, count // batch_size)
-    for number in itertools.count(start):
-        order = numpy_stream(seed, "generator", number).permutation(count)
-        for begin in range(skipped * batch_size, count - batch_size + 1, batch_size):
-            yield order[begin : begin + batch_size]
-        skipped = 0
 
 
 def _check_finite(total: Tensor, step: int, config: GeneratorConfig) -> None:

@@ -57,7 +57,9 @@ def evaluate_both(
     subjects = Subjects(
         run.original,
         hardened,
+        run.dataset.train,
         run.dataset.test,
+        run.dataset.test_given,
         run.original.num_classes,
         config.threat_model,
         config.evaluation,

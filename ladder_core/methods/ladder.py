@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ladder_core.artifacts import ExampleSet
 from ladder_core.attacks import LadderAttacker
 from ladder_core.boundary import Boundaries, choose_pairs, fit_boundaries
 from ladder_core.classifier import Classifier
-from ladder_core.comparison import MAP_SAMPLES, compare_with_linear_svc, map_latents
+from ladder_core.comparison import compare_with_linear_svc
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
 from ladder_core.examples import ladder_example_set
@@ -20,6 +21,7 @@ from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
 from ladder_core.methods.common import equation_6, evaluate_both, retrain_from_original
 from ladder_core.perturb import Perturbation
+from ladder_core.pictures import DrawnRun, draw_pictures, gallery
 from ladder_core.pool import pool_latents
 from ladder_core.records import Record, Stored
 from ladder_core.run import Outcome, Run
@@ -28,7 +30,7 @@ from ladder_core.training import LadderSource, move_once
 from ladder_schema.config import LadderConfig
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
-from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary, LatentMap
+from ladder_schema.report import BoundarySummary, EpochLosses, GeneratorSummary, Pictures
 
 STAGE_WEIGHTS = {
     Stage.VALIDATE: 2.0,
@@ -41,6 +43,8 @@ STAGE_WEIGHTS = {
     Stage.REPORT: 1.0,
 }
 """Rough shares of a run's time, for its progress."""
+_SHOWN = 2_000
+"""Test images that pictures are drawn from."""
 
 
 def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
@@ -243,15 +247,36 @@ def _evaluate(
         hardened,
         losses,
         found.measurements,
+        found.checks,
         examples,
         ladder=found.examples,
-        latent_map=_latent_map(run, test),
+        pictures=_pictures(run, config, attacker, hardened, examples, test),
     )
 
 
-@torch.no_grad()
-def _latent_map(run: Run, test: Split) -> LatentMap | None:
-    shown = test.stratified(MAP_SAMPLES, numpy_stream(run.seed, "map"))
-    batches = shown.batches(run.batch_size, run.device)
-    latents = torch.cat([run.original.features(images).cpu() for _, images, _ in batches])
-    return map_latents(latents, shown.targets())
+def _pictures(
+    run: Run,
+    config: LadderConfig,
+    attacker: LadderAttacker,
+    hardened: Classifier,
+    examples: ExampleSet,
+    test: Split,
+) -> Pictures:
+    shown = test.stratified(_SHOWN, numpy_stream(run.seed, "shown"))
+    latents = compute_latents(
+        run.original,
+        shown,
+        run.work_dir / "latents-test.npy",
+        classes=run.original.num_classes,
+        batch_size=run.batch_size,
+        device=run.device,
+        on_step=lambda _: run.progress.update(1.0, "pictures"),
+    )
+    return draw_pictures(
+        DrawnRun(attacker, run.original, hardened, run.dataset.train, shown, latents),
+        gallery(examples, "ladder"),
+        rho=config.evaluation.rho,
+        batch_size=run.batch_size,
+        seed=run.seed,
+        device=run.device,
+    )

@@ -7,12 +7,14 @@ from ladder_core.datasets import Split
 from ladder_core.evaluation import bind
 from ladder_core.examples import attack_example_set
 from ladder_core.methods.common import equation_6, evaluate_both, retrain_from_original
+from ladder_core.pictures import gallery
 from ladder_core.run import Outcome, Run
 from ladder_core.seeding import numpy_stream, torch_stream
 from ladder_core.training import AttackSource, ExampleSource, StoredSource, pgd_attack
 from ladder_schema.config import PgdTrainingConfig
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
+from ladder_schema.report import Pictures
 
 STAGE_WEIGHTS = {
     Stage.VALIDATE: 2.0,
@@ -47,7 +49,8 @@ def harden_with_pgd(run: Run, config: PgdTrainingConfig) -> Outcome:
         seed=run.seed,
         device=run.device,
     )
-    return Outcome(hardened, losses, found.measurements, examples)
+    pictures = Pictures(gallery=gallery(examples, "pgd"))
+    return Outcome(hardened, losses, found.measurements, found.checks, examples, pictures=pictures)
 
 
 def _examples(run: Run, config: PgdTrainingConfig) -> tuple[Split, ExampleSource]:

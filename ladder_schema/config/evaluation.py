@@ -44,6 +44,7 @@ class EvaluationConfig(Section):
         "an independently trained model (`surrogate`).",
     )
     surrogate_steps: int = Field(2_000, ge=1, le=10_000_000, description="Training steps of the surrogate.")
+    surrogate_learning_rate: float = Field(0.05, gt=0.0, le=10.0)
     curve_points: int = Field(
         0, ge=0, le=30, description="Radii of the curve of accuracy against epsilon; 0 for no curve."
     )

@@ -16,7 +16,13 @@ from tests.ladder_core.attempts import Attempt, Job, Killed, rewrite
 TRAININGS = (Stage.GENERATOR, Stage.RETRAIN)
 _SMALL = {
     "threat_model": {"epsilon": 0.1},
-    "evaluation": {"pgd_steps": 2, "max_samples": 40, "batch_size": 20},
+    "evaluation": {
+        "pgd_steps": 2,
+        "max_samples": 40,
+        "batch_size": 20,
+        "curve_points": 3,
+        "curve_samples": 20,
+    },
     "example_count": 8,
 }
 _LADDER = _SMALL | {"boundary": {"steps": 3, "max_pairs": 12}, "generator": {"steps": 12, "batch_size": 90}}
@@ -175,13 +181,15 @@ def test_what_was_kept_is_not_done_again(job: Job, whole: Attempt) -> None:
         assert resumed.report.stage_seconds[stage] >= seconds[stage.value]
 
 
-def test_every_stage_with_an_output_is_saved_once(config: dict, whole: Attempt) -> None:
-    expected = [CheckpointName.RETRAIN, CheckpointName.EVALUATE, CheckpointName.EVALUATE]
+def test_every_stage_is_saved_once_and_every_measurement(config: dict, whole: Attempt) -> None:
+    measured = ["clean", "fgsm", "pgd", "curve", "calibration"]
+    expected = [CheckpointName.RETRAIN]
     if config["retraining"]["examples"] == "fixed":
         expected = [CheckpointName.EXAMPLES, *expected]
     if config.get("method") != "pgd":
         expected = [CheckpointName.LATENTS, CheckpointName.BOUNDARY, CheckpointName.GENERATOR, *expected]
-    assert whole.saved == expected
+        measured.append("ladder")
+    assert whole.saved == [*expected, *[CheckpointName.EVALUATE] * len(measured)]
 
 
 def test_checkpoints_of_another_job_or_of_nothing_change_nothing(job: Job, whole: Attempt, caplog) -> None:
@@ -208,22 +216,43 @@ def test_what_was_built_on_a_lost_stage_is_done_again(job: Job, whole: Attempt, 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda results: results[0]["before"].update(correct=41),
-        lambda results: results[0]["before"].update(total=41),
-        lambda results: results[1].update(parameters={"norm": "linf", "epsilon": 0.2}),
-        lambda results: results.reverse(),
-        lambda results: results.pop(),
-        lambda results: results.extend(results[:2]),
-        lambda results: results[0].update(attack="none"),
+        lambda texts, tensors: texts["values"]["filled"]["counts"].update(fgsm=41),
+        lambda texts, tensors: texts["values"]["filled"]["counts"].update(fgsm=-1),
+        lambda texts, tensors: texts["values"]["filled"]["counts"].pop("fgsm"),
+        lambda texts, tensors: texts["values"]["filled"].update(counts="all"),
+        lambda texts, tensors: texts["values"].pop("filled"),
+        lambda texts, tensors: tensors.pop("fgsm/success"),
+        lambda texts, tensors: tensors.update({"fgsm/success": tensors["fgsm/success"][:-1].clone()}),
+        lambda texts, tensors: tensors.update({"fgsm/l2": tensors["fgsm/l2"].double()}),
+        lambda texts, tensors: texts["values"]["calibration"]["before"].update(ece=2),
     ],
 )
-def test_results_that_are_not_this_evaluations_are_measured_again(
+def test_measurements_that_are_not_this_evaluations_are_made_again(
     change, job: Job, config: dict, whole: Attempt
 ) -> None:
     job.run()
-    rewrite(
-        job.store / CheckpointName.EVALUATE, lambda texts, _: change(texts["values"]["results"]["attacks"])
-    )
+    rewrite(job.store / CheckpointName.EVALUATE, change)
     again = job.run()
     assert again.outcome == whole.outcome
-    assert again.saved == [CheckpointName.EVALUATE] * 2
+    assert CheckpointName.EVALUATE in again.saved
+
+
+@pytest.mark.parametrize("config", [CONFIGS["pgd fresh"]], ids=["pgd fresh"], indirect=True)
+def test_an_evaluation_goes_on_within_an_attack(job: Job, whole: Attempt) -> None:
+    """Stopped between any two batches, it attacks no image a second time."""
+    measured = [
+        (place, detail)
+        for place, (stage, _, detail) in enumerate(whole.seen, start=1)
+        if stage is Stage.EVALUATE and detail
+    ]
+    for number, (place, detail) in enumerate(measured):
+        if detail == "calibration":
+            continue
+        stopped = job.elsewhere(f"at-{place}")
+        with pytest.raises(StopRequested):
+            stopped.run(lambda call, _, place=place: call != place)
+        resumed = stopped.run()
+        assert resumed.outcome == whole.outcome
+        again = [detail for stage, _, detail in resumed.seen if stage is Stage.EVALUATE]
+        assert again[-(len(measured) - number) :] == [detail for _, detail in measured[number:]]
+        assert not {"clean", "fgsm", "pgd", "curve"} & set(again[: -(len(measured) - number)])

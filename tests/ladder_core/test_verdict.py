@@ -1,50 +1,84 @@
 """The verdict says what the numbers say, no more."""
 
-from typing import Literal
-
 import pytest
 
-from ladder_core.verdict import judge
-from ladder_schema.report import Accuracy, AttackResult
+from ladder_core.verdict import MASKING, judge
+from ladder_schema.report import (
+    AttackResult,
+    AutoAttackSummary,
+    Check,
+    CheckName,
+    CorruptionResult,
+    Measurements,
+    Paired,
+    Setting,
+    Status,
+    Verdict,
+)
 
 
-def accuracy(rate: float, total: int = 10_000) -> Accuracy:
-    return Accuracy(correct=round(rate * total), total=total)
+def paired(before: float, after: float, total: int = 10_000) -> Paired:
+    """As much overlap as there can be: whatever the worse model is right about, the better one is, too."""
+    first, second = round(before * total), round(after * total)
+    both = min(first, second)
+    return Paired(
+        both=both, only_before=first - both, only_after=second - both, neither=total - max(first, second)
+    )
 
 
 def result(
     before: float,
     after: float,
-    attack: Literal["fgsm", "pgd", "ladder"] = "pgd",
-    setting: Literal["white_box", "transfer"] = "white_box",
+    attack: str = "pgd",
+    setting: Setting = "white_box",
     total: int = 10_000,
 ) -> AttackResult:
     return AttackResult(
         attack=attack,
         setting=setting,
         parameters={},
-        before=accuracy(before, total),
-        after=accuracy(after, total),
+        outcome=paired(before, after, total),
+        attacked_before=total,
+        attacked_after=total,
     )
 
 
 def ladder(before: float = 0.6, after: float = 0.86) -> AttackResult:
-    return result(before, after, "ladder", "transfer")
+    return result(before, after, "ladder", "fixed")
 
 
-def judged(clean_before: float, clean_after: float, *attacks: AttackResult) -> str:
-    return judge(accuracy(clean_before), accuracy(clean_after), attacks).recommendation
+def check(name: CheckName, status: Status = "fail", of: str = "hardened") -> Check:
+    return Check(name=name, of=of, status=status, finding=f"Found {name}.", remedy="Do this.")
+
+
+def judged(
+    clean_before: float, clean_after: float, *attacks: AttackResult, checks: tuple[Check, ...] = (), **more
+) -> Verdict:
+    """The worst case is the weakest white-box result of either model, if not given."""
+    white_box = [each.outcome for each in attacks if each.setting == "white_box"]
+    worst = paired(
+        min(outcome.before.rate for outcome in white_box),
+        min(outcome.after.rate for outcome in white_box),
+        white_box[0].total,
+    )
+    measured = Measurements(
+        **{"clean": paired(clean_before, clean_after), "attacks": attacks, "worst_case": worst, **more}
+    )
+    return judge(measured, checks)
 
 
 @pytest.mark.parametrize(
     ("clean_after", "attacks"),
     [
-        pytest.param(0.989, [result(0.12, 0.7), ladder()], id="white-box robustness gained"),
+        pytest.param(0.99, [result(0.12, 0.7), ladder()], id="white-box robustness gained"),
         pytest.param(0.991, [result(0.4, 0.6), result(0.5, 0.7, "fgsm")], id="clean accuracy rose"),
+        pytest.param(
+            0.99, [result(0.1, 0.7), result(0.54, 0.5398, "fgsm", "transfer")], id="one changed by chance"
+        ),
     ],
 )
 def test_real_robustness_may_be_deployed(clean_after: float, attacks: list[AttackResult]) -> None:
-    assert judged(0.99, clean_after, *attacks) == "deploy"
+    assert judged(0.99, clean_after, *attacks).recommendation == "deploy"
 
 
 @pytest.mark.parametrize(
@@ -57,49 +91,99 @@ def test_real_robustness_may_be_deployed(clean_after: float, attacks: list[Attac
         pytest.param(
             0.99, 0.99, [result(0.1, 0.7), result(0.5, 0.3, "fgsm", "transfer")], id="one got easier"
         ),
-        pytest.param(
-            0.99, 0.99, [result(0.1, 0.7), result(0.54, 0.5395, "fgsm", "transfer")], id="one may have"
-        ),
     ],
 )
 def test_mixed_results_ask_for_care(clean_before: float, clean_after: float, attacks: list) -> None:
-    assert judged(clean_before, clean_after, *attacks) == "deploy_with_care"
+    assert judged(clean_before, clean_after, *attacks).recommendation == "deploy_with_care"
 
 
 @pytest.mark.parametrize(
     ("clean_after", "attacks"),
     [
-        pytest.param(0.99, [result(0.5, 0.501)], id="nothing gained for certain"),
+        pytest.param(0.99, [result(0.5, 0.5004)], id="nothing gained for certain"),
         pytest.param(0.75, [result(0.0, 0.0), ladder()], id="clean accuracy paid for replayed examples"),
         pytest.param(0.92, [result(0.1, 0.8)], id="clean accuracy fell too far"),
         pytest.param(0.99, [result(0.4, 0.12), ladder()], id="white-box lost"),
     ],
 )
 def test_bad_bargains_are_not_to_be_deployed(clean_after: float, attacks: list[AttackResult]) -> None:
-    assert judged(0.99, clean_after, *attacks) == "do_not_deploy"
+    assert judged(0.99, clean_after, *attacks).recommendation == "do_not_deploy"
+
+
+@pytest.mark.parametrize("name", sorted(MASKING))
+def test_a_model_that_misleads_attacks_is_never_to_be_deployed(name: CheckName) -> None:
+    good = result(0.12, 0.7), ladder()
+    verdict = judged(0.99, 0.99, *good, checks=(check(name),))
+    assert verdict.recommendation == "do_not_deploy"
+    assert name.replace("_", " ") in verdict.headline
+    assert verdict.limits[0] == f"Found {name}. Do this."
+    for harmless in (check(name, "warn"), check(name, "pass"), check(name, of="original")):
+        assert judged(0.99, 0.99, *good, checks=(harmless,)).recommendation == "deploy"
+
+
+def test_doubtful_data_ask_for_care() -> None:
+    verdict = judged(0.99, 0.99, result(0.12, 0.7), checks=(check("validation_in_training", of="data"),))
+    assert verdict.recommendation == "deploy_with_care"
+    assert verdict.limits[0] == "Found validation_in_training. Do this."
+
+
+def test_what_falls_image_by_image_is_not_robust() -> None:
+    """Each attack alone is withstood, all together are not."""
+    attacks = result(0.1, 0.7), result(0.1, 0.7, "fgsm")
+    verdict = judged(0.99, 0.99, *attacks, worst_case=paired(0.1, 0.4))
+    assert verdict.recommendation == "deploy_with_care"
+    assert "leaves 40.0% of 10000 images" in verdict.limits[0]
+
+
+def test_autoattack_that_wins_more_often_is_a_loss() -> None:
+    summary = AutoAttackSummary(
+        version="standard", norm="linf", epsilon=0.1, outcome=paired(0.4, 0.2, 500), components=()
+    )
+    verdict = judged(0.99, 0.99, result(0.1, 0.7), autoattack=summary)
+    assert verdict.recommendation == "do_not_deploy"
+    assert verdict.worse[0].startswith("AutoAttack: 40.0% of 500 images right before, 20.0% after")
+    assert not any("AutoAttack, the usual" in limit for limit in verdict.limits)
+
+
+def test_robustness_must_not_cost_that_to_noise() -> None:
+    corrupted = CorruptionResult(corruption="gaussian noise", severity=3, outcome=paired(0.8, 0.6, 500))
+    verdict = judged(0.99, 0.99, result(0.1, 0.7), corruptions=(corrupted,))
+    assert verdict.recommendation == "deploy_with_care"
+    assert verdict.worse == ("Common corruptions: accuracy measurably fell under gaussian noise 3.",)
 
 
 def test_the_verdict_names_what_changed() -> None:
     attacks = [result(0.2, 0.7), result(0.5, 0.3, "fgsm", "transfer"), ladder()]
-    verdict = judge(accuracy(0.99), accuracy(0.97), attacks)
-    assert verdict.better == (
-        "White-box PGD: 20.0% correct before, 70.0% after.",
-        "Transferred LADDER examples: 60.0% correct before, 86.0% after.",
-    )
-    assert verdict.worse == (
-        "Transferred FGSM: 50.0% correct before, 30.0% after.",
-        "Clean accuracy: 99.0% before, 97.0% after.",
-    )
+    verdict = judged(0.99, 0.97, *attacks)
+    worst, white_box, fixed = verdict.better
+    rates = "20.0% of 10000 images right before, 70.0% after (49.0 to 51.0 points more, 19 times out of 20)."
+    assert worst == f"The worst of all white-box attacks, image by image: {rates}"
+    assert white_box == f"White-box PGD: {rates}"
+    assert fixed.startswith("LADDER examples: 60.0% of 10000 images right before, 86.0% after (25.1 to 26.9")
+    assert verdict.worse[0].startswith("FGSM made against the original: 50.0% of 10000 images right before")
+    assert "points fewer" in verdict.worse[0]
+    assert verdict.worse[1].startswith("Images as they are: 99.0% of 10000 images right before, 97.0% after")
 
 
 def test_a_white_box_attack_that_still_wins_is_said() -> None:
-    verdict = judge(accuracy(0.99), accuracy(0.99), [result(0.0, 0.0), ladder()])
-    assert "leaves 0.0% of images classified correctly (0.0% before)" in verdict.limits[0]
-    assert "do not adapt" in verdict.limits[1]
+    verdict = judged(0.99, 0.99, result(0.0, 0.0), ladder())
+    assert "leaves 0.0% of 10000 images classified correctly (0.0% before)" in verdict.limits[0]
+    assert "AutoAttack, the usual yardstick, was not run" in verdict.limits[1]
+    assert "do not adapt" in verdict.limits[-1]
 
 
 def test_a_gain_needs_enough_samples() -> None:
-    few = judge(accuracy(0.99), accuracy(0.99), [result(0.5, 0.7, total=20)])
+    few = judged(0.99, 0.99, result(0.5, 0.7, total=20))
     assert few.recommendation == "do_not_deploy"
-    assert "may be chance: white-box PGD 50.0% to 70.0%" in few.limits[-1]
-    assert judged(0.99, 0.99, result(0.5, 0.7, total=2000)) == "deploy"
+    assert "to tell these from chance: white-box PGD 50.0% to 70.0%" in few.limits[-1]
+    assert judged(0.99, 0.99, result(0.5, 0.7, total=2000)).recommendation == "deploy"
+
+
+def test_one_of_many_attacks_that_seems_weaker_is_no_gain() -> None:
+    """Six images more of 1,000 are below 5% alone (p = 0.03), not among seven attacks."""
+    names = ["pgd", "fgsm", "di_fgsm", "cw", "deepfool", "jsma"]
+    attacks = [result(0.1, 0.1, name, total=1000) for name in names]
+    seems = result(0.1, 0.106, "square", total=1000)
+    assert seems.outcome.improved
+    assert judged(0.99, 0.99, *attacks, seems).better == ()
+    assert judged(0.99, 0.99, attacks[0], result(0.1, 0.13, "square", total=1000)).better != ()

@@ -3,6 +3,7 @@
 from ladder_core.attacks.base import AttackResult, Distances, Norm
 from ladder_core.attacks.cw import cw
 from ladder_core.attacks.deepfool import deepfool
+from ladder_core.attacks.di_fgsm import di_fgsm
 from ladder_core.attacks.fgsm import fgsm
 from ladder_core.attacks.jsma import jsma
 from ladder_core.attacks.ladder import LadderAttacker
@@ -15,6 +16,7 @@ __all__ = [
     "Norm",
     "cw",
     "deepfool",
+    "di_fgsm",
     "fgsm",
     "jsma",
     "pgd",

@@ -64,6 +64,11 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2] + _TINY)
 
 
+def logit_difference(upper: Tensor, lower: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function whose values are one class' logit less another's, classes (B,)."""
+    return lambda logits: _of(logits, upper) - _of(logits, lower)
+
+
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Targeted DLR (Croce and Hein 2020, Eq. 7): ``-(z_y - z_t) / (z_1 - (z_3 + z_4) / 2)``.
 

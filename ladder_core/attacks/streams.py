@@ -31,8 +31,10 @@ class SampleStreams:
     draws: int = 0
 
     @classmethod
-    def begin(cls, generator: torch.Generator, count: int, device: torch.device) -> Self:
-        """Give each of the samples a key, drawn in order from a CPU generator."""
+    def begin(cls, generator: "torch.Generator | SampleStreams", count: int, device: torch.device) -> Self:
+        """Give each of the samples a key, drawn in order from a CPU generator, unless they have theirs."""
+        if isinstance(generator, SampleStreams):
+            return cls(generator.keys, generator.draws)
         keys = torch.empty(count, dtype=torch.int64).random_(generator=generator)
         return cls(keys.to(device))
 
@@ -47,6 +49,16 @@ class SampleStreams:
     def uniform(self, *shape: int) -> Tensor:
         """Draw (B, *shape) float32 from [0, 1)."""
         return ((self._bits(shape) >> (64 - _BITS)) & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
+
+    def uniform_at(self, numbers: Tensor, count: int) -> Tensor:
+        """Draw (B, m, count) float32 from [0, 1), each sample's draws of its own numbers (B, m).
+
+        For samples that go through their draws at a pace of their own; the count of draws stays as it is.
+        """
+        elements = torch.arange(count, device=self.keys.device)
+        counters = _mix(elements + (numbers[:, :, None] + 1) * (1 << 40))
+        bits = _mix(self.keys[:, None, None] + counters * _GOLDEN)
+        return ((bits >> (64 - _BITS)) & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Draw (B, *shape) int64 from 0 to high - 1; high is at most 2**24."""

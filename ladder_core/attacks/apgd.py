@@ -243,9 +243,7 @@ def _move(settings: _Settings, climb: _Climb, *, first: bool) -> Tensor:
         climb.gradient, settings.norm
     )
     stepped = project(stepped, climb.images, settings.norm, settings.epsilon)
-    mixed = (
-        climb.current + share * (stepped - climb.current) + (1 - share) * (climb.current - climb.previous)
-    )
+    mixed = climb.current + share * (stepped - climb.current) + (1 - share) * (climb.current - climb.previous)
     moved = project(mixed, climb.images, settings.norm, settings.epsilon)
     return torch.where(per_sample(climb.broken, moved), climb.current, moved)
 

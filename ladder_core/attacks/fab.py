@@ -153,9 +153,7 @@ class _Search:
     distance: Tensor
 
     @classmethod
-    def begin(
-        cls, model: nn.Module, images: Tensor, generator: torch.Generator | SampleStreams
-    ) -> "_Search":
+    def begin(cls, model: nn.Module, images: Tensor, generator: torch.Generator | SampleStreams) -> "_Search":
         oracle = Oracle(model, images)
         logits = oracle.logits(images, all_rows(images))
         streams = SampleStreams.begin(generator, len(images), images.device)

@@ -33,7 +33,9 @@ class Pairs(Samples):
     keys: Tensor
 
 
-def single(rows: Tensor, images: Tensor, labels: Tensor, aims: Tensor | None, streams: SampleStreams) -> Pairs:
+def single(
+    rows: Tensor, images: Tensor, labels: Tensor, aims: Tensor | None, streams: SampleStreams
+) -> Pairs:
     """Take the given rows of a batch (B, C, H, W), one pair each."""
     return Pairs(
         rows=rows,

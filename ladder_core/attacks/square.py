@@ -100,13 +100,19 @@ def _begin(
     broken = succeeded(logits, labels, aims)
     keys, positions = streams.branch(1).keys, torch.zeros_like(rows)
     return _Search(
-        rows, images, labels, aims, keys, _taken(windows, images, candidates, states), margins, positions, broken
+        rows,
+        images,
+        labels,
+        aims,
+        keys,
+        _taken(windows, images, candidates, states),
+        margins,
+        positions,
+        broken,
     )
 
 
-def _taken(
-    windows: LinfWindows | L2Windows, images: Tensor, candidates: Tensor, states: Tensor
-) -> Tensor:
+def _taken(windows: LinfWindows | L2Windows, images: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
     """Return states as they are after images were cut to [0, 1]."""
     return states if isinstance(windows, LinfWindows) else candidates - images
 

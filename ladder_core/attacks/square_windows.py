@@ -75,9 +75,7 @@ class LinfWindows:
             [torch.stack([top.floor(), left.floor(), sides], dim=2), (drawn[:, :, 2:] < 0.5).float()], dim=2
         )
 
-    def propose(
-        self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int
-    ) -> Proposals:
+    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int) -> Proposals:
         """Find each sample's next window that changes something, among the next few.
 
         Args:
@@ -143,9 +141,7 @@ class L2Windows:
         numbers = positions[:, None] + torch.arange(calls, device=positions.device)
         return streams.uniform_at(numbers, 5 + shape[0])
 
-    def propose(
-        self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int
-    ) -> Proposals:
+    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int) -> Proposals:
         """Move the length of one window into another.
 
         Args:

@@ -10,7 +10,6 @@ from ladder_core.attacks import cw
 from ladder_core.attacks.losses import margin
 from tests.ladder_core.attacks.oracles import Affine, affine_case, assert_sound, minimal_distances
 
-
 FINE = {"search_steps": 6, "iterations": 100, "learning_rate": 0.003, "initial_constant": 0.1}
 
 

@@ -1,7 +1,7 @@
 """AutoAttack and its components beside the official code: python -m benchmarks.attacks --work DIR.
 
-Needs ``pyautoattack`` (the extra ``bench``), ``mnist.npz`` and ``cifar10.zip``. Networks are trained first
-and kept in the work directory, as is every finished case: a run that was stopped goes on. One thread.
+Needs the extra ``bench`` (pip install -e '.[bench]'), ``mnist.npz`` and ``cifar10.zip``. Networks are trained
+once and kept in the work directory, as is every finished case: a run that was stopped goes on.
 """
 
 import argparse

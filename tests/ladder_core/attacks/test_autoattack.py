@@ -11,30 +11,25 @@ from tests.ladder_core.attacks.test_apgd import broken_gradients, stream
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_it_breaks_exactly_what_can_be_broken(norm: Norm) -> None:
-    model, images, labels = affine_case(0, 12)
+def test_it_breaks_exactly_what_can_be_broken_and_accounts_for_it(norm: Norm) -> None:
+    model, images, labels = affine_case(0, 10)
     least = minimal_distances(model, images, labels, norm)
-    epsilon = float(least.quantile(0.7))
-    labels[:3] = (labels[:3] + 1) % 5  # misclassified as they are
-    least[:3] = 0
+    epsilon = float(least.quantile(0.8))
+    labels[:2] = (labels[:2] + 1) % 5  # misclassified as they are
+    least[:2] = 0
     result = attacked(model, images, labels, norm=norm, epsilon=epsilon)
     clear = (least / epsilon - 1).abs() > 1e-2
     assert torch.equal(result.success[clear], (least < epsilon)[clear])
     assert_promises(result, model, images, labels, norm=norm, epsilon=epsilon)
-    assert (result.broken_by[:3] == 0).all()
 
-
-def test_components_are_accounted_for() -> None:
-    model, images, labels = affine_case(1, 12)
-    epsilon = float(minimal_distances(model, images, labels, "linf").quantile(0.7))
-    result = attacked(model, images, labels, epsilon=epsilon)
     assert [part.name for part in result.components] == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
     remaining = len(images)
     for number, part in enumerate(result.components):
         assert part.attempted == remaining
         assert part.broken == int((result.broken_by == number).sum())
         remaining -= part.broken
-    assert remaining == int((~result.success).sum())
+    assert remaining == int((~result.success).sum()) > 0
+    assert result.components[0].broken == 2
     assert result.components[2].settings == {"iterations": 100, "restarts": 1, "target_classes": 4}
     # What holds was tried with everything: 101 gradients by APGD-CE, 4 x 101 by APGD-T, 4 x 100 by FAB-T.
     assert (result.gradients[~result.success] == 101 + 404 + 400).all()
@@ -117,7 +112,7 @@ def test_probabilities_and_gradients_that_do_not_lead_are_measured() -> None:
 
 def test_square_breaks_what_gradients_cannot() -> None:
     model, images, labels = broken_gradients("constant")
-    result = attacked(model, images, labels, epsilon=0.02)
+    result = attacked(model, images[:5], labels[:5], epsilon=0.02)
     by_name = {part.name: part.broken for part in result.components}
     assert by_name["square"] > by_name["apgd-t"]
 

@@ -5,6 +5,7 @@ from ladder_core.attacks.autoattack import AutoAttackResult, autoattack
 from ladder_core.attacks.base import AttackResult, Distances, Norm
 from ladder_core.attacks.cw import cw
 from ladder_core.attacks.deepfool import deepfool
+from ladder_core.attacks.di_fgsm import di_fgsm
 from ladder_core.attacks.fab import fab, fab_targeted
 from ladder_core.attacks.fgsm import fgsm
 from ladder_core.attacks.jsma import jsma
@@ -23,6 +24,7 @@ __all__ = [
     "autoattack",
     "cw",
     "deepfool",
+    "di_fgsm",
     "fab",
     "fab_targeted",
     "fgsm",

@@ -83,10 +83,9 @@ def test_with_gradients_it_is_what_autograd_keeps_and_little_more() -> None:
 _MEASURE = """
 import resource, sys, torch
 from ladder_core import batching
-from tests.ladder_core.test_batching import network
 torch.set_num_threads(1)
 backward, shape = sys.argv[1] == "True", (256, 3, 32, 32)
-model = network()
+model = torch.nn.Sequential(*(torch.nn.Conv2d(n, 32, 3, padding=1) for n in (3, 32, 32))).eval()
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
@@ -99,16 +98,19 @@ print(peak - before, batching._peak_bytes(model, shape, torch.device("cpu"), bac
 """
 
 
-@pytest.mark.parametrize("backward", [False, True])
-def test_the_process_grows_by_what_was_counted(backward: bool) -> None:
-    """In a process of its own, whose allocator has nothing to spare."""
+@pytest.mark.parametrize(("backward", "most"), [(False, 2.2), (True, 1.6)])
+def test_the_process_grows_by_what_was_counted(backward: bool, most: float) -> None:
+    """In a process of its own, whose allocator has nothing to spare.
+
+    What is not counted are oneDNN's copies of a convolution's input and output in its own layout.
+    """
     command = [sys.executable, "-c", _MEASURE, str(backward)]
     root = Path(__file__).parents[2]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout
     grown, counted = map(int, output.split())
 
     assert counted > 50 * MIB
-    assert 0.75 * counted < grown < 1.5 * counted
+    assert 0.75 * counted < grown < most * counted
 
 
 def test_a_resnet_50_fits() -> None:

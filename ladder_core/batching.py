@@ -13,8 +13,8 @@ _Result = TypeVar("_Result")
 
 LARGEST = 512
 """Beyond, a larger batch is no faster."""
-# Of a job that may have 4 GiB: what operators use within themselves comes on top, at worst as much again
-# (oneDNN's copies of a convolution's input and output in a layout of its own).
+# Of a job that may have 4 GiB: what operators use within themselves comes on top, up to half as much again
+# (oneDNN's copies of a convolution's input or output in a layout of its own).
 _CPU_BUDGET = 1 << 30
 _CUDA_SHARE = 0.5
 # Two sizes tell what an image costs from what a call costs at any size.

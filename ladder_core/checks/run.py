@@ -107,7 +107,7 @@ def run_checks(
     duplicates = find_duplicates(
         run.test,
         run.train.stratified(effort.searched, numpy_stream(seed, "checks-searched")),
-        compared=effort.compared,
+        compared=run.test.stratified_positions(effort.compared, numpy_stream(seed, "checks-compared")),
         given=run.test_given,
         batch_size=batch_size,
         device=device,

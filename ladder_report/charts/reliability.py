@@ -42,8 +42,10 @@ def _bars(top: Axes, bottom: Axes, theme: Theme, calibration: Calibration, colou
         color=theme.ink,
     )  # fmt: skip
     percent_axis(top, theme)
-    bottom.bar(places, [100 * b.total / samples for b in calibration.bins], 0.92 * width, color=colour)
-    bottom.set_ylim(0, 100)
-    bottom.set_yticks((0, 100), ("0%", "100%"))
+    shares = [100 * b.total / samples for b in calibration.bins]
+    most = max(1.0, *shares)
+    bottom.bar(places, shares, 0.92 * width, color=colour)
+    bottom.set_ylim(0, 1.05 * most)
+    bottom.set_yticks((0, most), ("0%", f"{most:.0f}%"))
     percent_axis(bottom, theme, which="x")
     bottom.grid(visible=False)

@@ -194,11 +194,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A main result, large."""
+    """A main result, large: two rates from 0 to 1, and how they are written."""
 
     label: str
     before: float
     after: float
+    was: str
+    now: str
     change: Cell
     sure: str
 

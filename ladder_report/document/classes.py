@@ -26,7 +26,7 @@ def classes_section(measured: Measurements, names: tuple[str, ...]) -> Section |
     return Section(
         "classes",
         "Class by class",
-        "Hardening seldom helps all classes alike. Darker cells hold more correct predictions.",
+        "Hardening seldom helps all classes alike. The deeper a cell's colour, the more of its predictions are correct.",
         tuple(blocks),
     )
 

@@ -30,11 +30,8 @@ def conditions_section(measured: Measurements) -> Section | None:
 def _calibration(calibrations: Calibrations) -> list[Block]:
     before, after = (wording.percent(c.ece) for c in (calibrations.before, calibrations.after))
     facts = Facts(
-        "Calibration",
-        (
-            ("Expected calibration error, before", before),
-            ("Expected calibration error, after", f"{after} (0% is perfect)"),
-        ),
+        "Expected calibration error",
+        (("Before", before), ("After", after), ("Perfect", "0%: right as often as it says")),
     )
     chart = reliability_chart(calibrations)
     if chart is None:

@@ -213,7 +213,7 @@ def _broken(broken: int, attacked: int, distance: float | None) -> Cell:
 
 def _parameters(parameters: Parameters, most: int = _MAX_PARAMETERS) -> str:
     words = [
-        f"{wording.short(name, _LONGEST_PARAMETER)} "
+        f"{wording.short(name.replace('_', ' '), _LONGEST_PARAMETER)} "
         f"{wording.short(wording.parameter(name, value), _LONGEST_PARAMETER)}"
         for name, value in list(parameters.items())[:most]
     ]

@@ -34,7 +34,9 @@ def _certainties(report: Report) -> list[str]:
     if _has_white_box(report):
         texts.append(_certain("Worst-case robust accuracy", measured.worst_case))
     if report.checks:
-        texts.append(_checked(Counter(check.status for check in report.checks)))
+        statuses = Counter(check.status for check in report.checks)
+        # Where a check failed, nothing below it is as sure as it looks.
+        texts.insert(0 if statuses["fail"] else len(texts), _checked(statuses))
     return texts
 
 
@@ -86,8 +88,9 @@ def _main_results(report: Report) -> list[tuple[str, Paired]]:
 
 def _tile(label: str, paired: Paired) -> Tile:
     return Tile(
-        label=label, before=paired.before.rate, after=paired.after.rate, change=change_cell(paired),
-        sure=wording.certainty(paired),
+        label=label, before=paired.before.rate, after=paired.after.rate,
+        was=wording.percent(paired.before.rate), now=wording.percent(paired.after.rate),
+        change=change_cell(paired), sure=wording.certainty(paired),
     )  # fmt: skip
 
 

@@ -39,9 +39,9 @@ def render_pdf(report: Report) -> bytes:
     return set_pdf(build_document(report), report.created_at)
 
 
-def set_pdf(document: Document, created: datetime) -> bytes:
-    """Set a document as PDF; ``created`` is the date it carries."""
-    with TemporaryDirectory(prefix="report-") as folder:
+def set_pdf(document: Document, created: datetime, scratch: Path | None = None) -> bytes:
+    """Set a document as PDF; ``created`` is the date it carries, ``scratch`` where its files may lie."""
+    with TemporaryDirectory(prefix="report-", dir=scratch) as folder:
         root = Path(folder)
         for name in _TEMPLATES:
             (root / name).write_text((files("ladder_report") / "templates" / name).read_text("utf-8"), "utf-8")

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from api import handlers, health
+from api import handlers, health, schemas
 from api.errors import ProblemView
 from api.jobs import endpoints as jobs
 from api.middleware import LingerMiddleware, RequestLogMiddleware, TraceMiddleware
@@ -46,6 +46,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.services = build(settings)
     app.include_router(jobs.router)
     app.include_router(health.router)
+    app.include_router(schemas.router)
     handlers.install(app)
     app.add_middleware(LingerMiddleware)
     app.add_middleware(RequestLogMiddleware)

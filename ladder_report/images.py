@@ -1,6 +1,5 @@
-"""Raw thumbnail pixels become PNG data URIs; no image *file* of an untrusted process is ever parsed."""
+"""Raw thumbnail pixels become PNG; no image *file* of an untrusted process is ever parsed."""
 
-import base64
 from collections.abc import Iterable
 from io import BytesIO
 
@@ -19,11 +18,11 @@ def to_image(thumbnail: Thumbnail) -> Image.Image:
     return Image.frombytes(mode, (thumbnail.width, thumbnail.height), thumbnail.pixels)
 
 
-def data_uri(image: Image.Image) -> str:
-    """Encode an image as a PNG data URI."""
+def png(image: Image.Image) -> bytes:
+    """Encode an image as PNG."""
     buffer = BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return buffer.getvalue()
 
 
 def amplification(items: Iterable[GalleryItem]) -> int:

@@ -4,19 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ladder_schema.report import Accuracy, AttackResult, Count
-
-RECOMMENDATIONS: Mapping[str, str] = {
-    "deploy": "Deploy",
-    "deploy_with_care": "Deploy with care",
-    "do_not_deploy": "Do not deploy",
-}
-METHODS: Mapping[str, str] = {
-    "ladder": "LADDER, latent boundary-guided adversarial training",
-    "pgd": "PGD adversarial training",
-}
-ATTACKS: Mapping[str, str] = {"fgsm": "FGSM", "pgd": "PGD", "ladder": "LADDER"}
-SETTINGS: Mapping[str, str] = {"white_box": "white-box", "transfer": "transfer"}
+from ladder_schema.report import SIGNIFICANCE, Accuracy, Count, Paired
 
 # Controls and non-characters are errors in HTML; bidirectional overrides could make a text read as another.
 _UNPRINTABLE = re.compile(
@@ -27,6 +15,8 @@ _UNPRINTABLE = re.compile(
 _MINUTE = 60
 _HOUR = 3600
 _LEVELS = 255
+_SMALLEST_P = 0.0001
+_SURE_P = 0.001
 
 
 def printable(text: str) -> str:
@@ -45,18 +35,34 @@ def interval(accuracy: Accuracy) -> str:
     return f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}%"
 
 
-def points(before: Accuracy, after: Accuracy) -> str:
-    """The change between two accuracies in percentage points, with its sign."""
-    change = 100 * (after.rate - before.rate)
-    text = f"{abs(change):.1f}"
+def points(difference: float) -> str:
+    """A difference of rates in percentage points, with its sign."""
+    text = f"{abs(100 * difference):.1f}"
     if float(text) == 0:
         return "\N{PLUS-MINUS SIGN}0.0"
-    return f"{'+' if change > 0 else chr(0x2212)}{text}"
+    return f"{'+' if difference > 0 else chr(0x2212)}{text}"
 
 
-def direction(before: Accuracy, after: Accuracy) -> str:
-    """Whether an accuracy went ``up``, ``down`` or, to the decimal shown, stayed the ``same``."""
-    return {"+": "up", "\N{MINUS SIGN}": "down"}.get(points(before, after)[0], "same")
+def points_interval(paired: Paired) -> str:
+    """The 95% interval of a change, e.g. ``+7.1 to +13.4``."""
+    low, high = paired.difference_interval
+    return f"{points(low)} to {points(high)}"
+
+
+def p_value(value: float) -> str:
+    """A p-value, e.g. ``p = 0.012``; in powers of ten where it is small."""
+    if value < _SMALLEST_P:
+        return f"p < {_SMALLEST_P}"
+    return f"p = {value:.2f}" if value >= 0.095 else f"p = {value:.2g}"
+
+
+def certainty(paired: Paired) -> str:
+    """What McNemar's test says of a change, in words."""
+    if not paired.only_before + paired.only_after:
+        return "no image changed sides"
+    if paired.p_value >= SIGNIFICANCE:
+        return "may be chance"
+    return "hardly chance" if paired.p_value >= _SURE_P else "not chance"
 
 
 def count(number: Count) -> str:
@@ -84,21 +90,24 @@ def duration(seconds: float) -> str:
 def parameter(name: str, value: object) -> str:
     """A parameter's value; an epsilon that is a whole number of grey levels is also given as such."""
     if not isinstance(value, float):
-        return str(value)
+        return short(str(value))
     levels = value * _LEVELS
     if name.endswith("epsilon") and levels >= 1 and abs(levels - round(levels)) < 1e-6:
         return f"{value:.4g} = {round(levels)}/{_LEVELS}"
     return f"{value:.6g}"
 
 
-def attack_label(result: AttackResult) -> str:
-    """Name of an attack in its setting, e.g. ``PGD, white-box``."""
-    return f"{ATTACKS[result.attack]}, {SETTINGS[result.setting]}"
+def radius(epsilon: float) -> str:
+    """A radius; one that is a whole number of grey levels as such, e.g. ``8/255``."""
+    levels = epsilon * _LEVELS
+    if 1 <= levels <= _LEVELS and abs(levels - round(levels)) < 1e-6 and round(levels) % 51:
+        return f"{round(levels)}/{_LEVELS}"
+    return f"{epsilon:.4g}"
 
 
-def class_label(names: tuple[str, ...], index: int) -> str:
-    """Name of a class, or its number where the dataset has no name for it."""
-    return names[index] if index < len(names) and names[index].strip() else f"class {index}"
+def short(text: str, limit: int = 300) -> str:
+    """The text, cut with an ellipsis where it is longer than a table has room for."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

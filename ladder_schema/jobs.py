@@ -60,6 +60,8 @@ class ArtifactName(StrEnum):
     EXAMPLES = "examples"
     REPORT = "report"
     REPORT_HTML = "report.html"
+    REPORT_PDF = "report.pdf"
+    MODEL_CARD = "model-card"
 
 
 FILE_NAMES = {
@@ -68,6 +70,8 @@ FILE_NAMES = {
     ArtifactName.EXAMPLES: "examples.zip",
     ArtifactName.REPORT: "report.json",
     ArtifactName.REPORT_HTML: "report.html",
+    ArtifactName.REPORT_PDF: "report.pdf",
+    ArtifactName.MODEL_CARD: "model-card.md",
 }
 """What a downloaded result is called."""
 

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from ladder_jobs.claims import Claim
 from ladder_jobs.objects import ObjectStore, StoreError
-from ladder_report.html import render_html
-from ladder_schema.jobs import ArtifactName
+from ladder_report.faces import render
+from ladder_schema.jobs import FILE_NAMES, ArtifactName
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import Report
 from worker.breakable import Grace, breakable
-from worker.endings import ProtocolViolation
+from worker.endings import NotRendered, ProtocolViolation
 from worker.files import take
 from worker.formats import check_archive, check_safetensors
 from worker.transfer import Check
@@ -38,12 +38,13 @@ class Result:
 
 
 def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Result, ...]:
-    """Check the child's results and add the report's HTML.
+    """Check the child's results and add the report's faces.
 
     The report is written anew from its validated value: what is published is what was checked.
 
     Raises:
         ProtocolViolation: A file is missing, no regular file, too large, or not what its name says.
+        NotRendered: A face of the report cannot be rendered.
     """
     model = _take(workspace, ResultFile.MODEL, max_bytes)
     weights = _take(workspace, ResultFile.WEIGHTS, max_bytes)
@@ -53,17 +54,34 @@ def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Resu
     check_archive(examples)
     report = _read_report(_take(workspace, ResultFile.REPORT, _MAX_REPORT_BYTES), claim)
 
-    json_path = workspace.results / "published.json"
-    json_path.write_text(report.model_dump_json(), encoding="utf-8")
-    html_path = workspace.results / "report.html"
-    html_path.write_text(render_html(report), encoding="utf-8")
     return (
         Result(ArtifactName.MODEL, model, _BINARY),
         Result(ArtifactName.WEIGHTS, weights, _BINARY),
         Result(ArtifactName.EXAMPLES, examples, "application/zip"),
-        Result(ArtifactName.REPORT, json_path, "application/json"),
-        Result(ArtifactName.REPORT_HTML, html_path, "text/html; charset=utf-8"),
+        *_publishable(report, workspace.results),
     )
+
+
+def _publishable(report: Report, folder: Path) -> tuple[Result, ...]:
+    """The report and its faces as files; it is written anew from its validated value."""
+    try:
+        faces = render(report, folder)
+    except (OSError, MemoryError):
+        raise  # this worker's trouble: another may fare better
+    except Exception as error:
+        raise NotRendered(type(error).__name__) from error
+    contents = (
+        (ArtifactName.REPORT, report.model_dump_json().encode(), "application/json"),
+        (ArtifactName.REPORT_HTML, faces.html.encode(), "text/html; charset=utf-8"),
+        (ArtifactName.REPORT_PDF, faces.pdf, "application/pdf"),
+        (ArtifactName.MODEL_CARD, faces.card.encode(), "text/markdown; charset=utf-8"),
+    )
+    results = []
+    for name, content, media_type in contents:
+        path = folder / f"published-{FILE_NAMES[name]}"
+        path.write_bytes(content)
+        results.append(Result(name, path, media_type))
+    return tuple(results)
 
 
 def _take(workspace: Workspace, name: ResultFile, max_bytes: int) -> Path:

@@ -14,7 +14,7 @@ from ladder_schema.jobs import FILE_NAMES, ArtifactName
 
 # The page came out of a process that ran an uploaded model: it may show pictures and style, and do nothing.
 _PAGE_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_SHOWN_INLINE = frozenset({ArtifactName.REPORT, ArtifactName.REPORT_HTML})
+_SHOWN_INLINE = frozenset({ArtifactName.REPORT, ArtifactName.REPORT_HTML, ArtifactName.REPORT_PDF})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 

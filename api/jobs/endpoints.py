@@ -263,6 +263,36 @@ def get_report_page(request: Request, services: Use, caller: Authenticated, job_
 
 
 @_readable(
+    "/{job_id}/report.pdf",
+    response_class=Response,
+    summary="Read the robustness report on paper",
+    responses={
+        200: {"description": "A PDF", "content": {"application/pdf": _FILE["application/octet-stream"]}},
+        **_DOWNLOAD,
+    },
+)
+def get_report_pdf(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """The report for print."""
+    found = service.artifact(services, caller, job_id, ArtifactName.REPORT_PDF)
+    return serve(request, services.store, Download.of_artifact(found))
+
+
+@_readable(
+    "/{job_id}/model-card",
+    response_class=Response,
+    summary="Download the model card",
+    responses={
+        200: {"description": "Markdown with the Hugging Face Hub's metadata", "content": {"text/markdown": {}}},
+        **_DOWNLOAD,
+    },
+)
+def get_model_card(request: Request, services: Use, caller: Authenticated, job_id: JobId) -> Response:
+    """What to lay beside the hardened model, as its `README.md`."""
+    found = service.artifact(services, caller, job_id, ArtifactName.MODEL_CARD)
+    return serve(request, services.store, Download.of_artifact(found))
+
+
+@_readable(
     "/{job_id}/log",
     response_class=Response,
     summary="Read a job's log",

@@ -13,6 +13,8 @@ ARTIFACTS = {
     ArtifactName.EXAMPLES: ("examples.zip", b"PK the examples", "application/zip"),
     ArtifactName.REPORT: ("report.json", b'{"verdict": "deploy"}', "application/json"),
     ArtifactName.REPORT_HTML: ("report.html", b"<p>deploy</p>", "text/html; charset=utf-8"),
+    ArtifactName.REPORT_PDF: ("report.pdf", b"%PDF-1.7 deploy", "application/pdf"),
+    ArtifactName.MODEL_CARD: ("model-card.md", b"# deploy", "text/markdown; charset=utf-8"),
 }
 
 

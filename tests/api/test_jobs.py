@@ -95,7 +95,9 @@ def test_a_running_job_is_asked_to_stop_as_often_as_one_likes(account):
         assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
 
 
-JOB_PATHS = ["", "/events", "/model", "/weights", "/examples", "/report", "/report.html"]
+JOB_PATHS = [
+    "", "/events", "/model", "/weights", "/examples", "/report", "/report.html", "/report.pdf", "/model-card",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", JOB_PATHS)

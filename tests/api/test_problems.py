@@ -26,11 +26,14 @@ PATHS = [
     ("GET", "/jobs/{job_id}/examples"),
     ("GET", "/jobs/{job_id}/report"),
     ("GET", "/jobs/{job_id}/report.html"),
+    ("GET", "/jobs/{job_id}/report.pdf"),
+    ("GET", "/jobs/{job_id}/model-card"),
     ("GET", "/jobs/{job_id}/log"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/schemas/report.json"),
 ]
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/schemas/report.json"}
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
         ArtifactName.EXAMPLES: "application/zip",
         ArtifactName.REPORT: "application/json",
         ArtifactName.REPORT_HTML: "text/html; charset=utf-8",
+        ArtifactName.REPORT_PDF: "application/pdf",
+        ArtifactName.MODEL_CARD: "text/markdown; charset=utf-8",
     }
     for artifact in job.artifacts:
         stored = bench.store.get_to_file(artifact.object_key, tmp_path / artifact.name)
@@ -45,6 +47,8 @@ def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
         assert archive.read("model/data.pkl") == b"a model"
     assert Report.model_validate_json((tmp_path / "report").read_bytes()).verdict.headline == "Fine."
     assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert (tmp_path / "model-card").read_text().startswith("---\npipeline_tag: image-classification\n")
 
 
 def test_stages_become_events(bench):

@@ -10,15 +10,13 @@ from typing import Any
 
 
 def report(start: dict[str, Any]) -> dict[str, Any]:
-    accuracy = {"correct": 9, "total": 10}
+    outcome = {"both": 9, "only_before": 0, "only_after": 0, "neither": 1}
     count_fields = {"classes": 10, "latent_dimension": 4, "parameter_count": 50}
     return {
         "created_at": datetime.now(UTC).isoformat(),
         "config": start["config"],
         "verdict": {"recommendation": "deploy", "headline": "Fine."},
-        "clean_before": accuracy,
-        "clean_after": accuracy,
-        "attacks": [],
+        "measurements": {"clean": outcome, "worst_case": outcome, "attacks": []},
         "model": {"sha256": sha256(start["model"]), **count_fields, "head": "fc", "output": "logits"},
         "dataset": {
             "sha256": sha256(start["dataset"]),
@@ -29,6 +27,7 @@ def report(start: dict[str, Any]) -> dict[str, Any]:
             "train_per_class": [5, 5],
             "test_per_class": [5, 5],
         },
+        "hardened_sha256": "0" * 64,
         "stage_seconds": {"validate": 0.1},
         "device": "cpu",
         "versions": {},

@@ -1,0 +1,293 @@
+"""A class-conditional GAN whose critic also classifies: AC-GAN with the loss of WGAN-GP.
+
+Song et al. 2018 (https://arxiv.org/abs/1805.07894) search the latent space of this one; AC-GAN is of Odena et
+al. 2017 (https://arxiv.org/abs/1610.09585), the loss of Gulrajani et al. 2017
+(https://arxiv.org/abs/1704.00028). What differs from Song et al., who trained residual networks of 32 to 512
+channels for 50 epochs on a GPU, is for a CPU's sake: plain strided convolutions, fewer critic turns for each of
+the generator's, a number of turns that is given and not a number of epochs, and a gradient penalty that may be
+taken at every k-th turn only (Karras et al. 2020, https://arxiv.org/abs/1912.04958, B).
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ladder_core.datasets import Split
+from ladder_core.errors import TrainingError
+from ladder_core.seeding import numpy_stream, scoped_seed, torch_stream
+from ladder_core.training_state import TrainingState
+from ladder_schema.errors import ErrorCode
+
+_SMALLEST_SIDE = 4
+_LEAK = 0.2
+_BETAS = (0.0, 0.9)
+# Asking whether a loss is still a number waits for the device, so it is not asked at every turn.
+_TURNS_BETWEEN_CHECKS = 200
+
+
+@dataclass(frozen=True)
+class AcGanSettings:
+    """How an AC-GAN is built and trained.
+
+    Attributes:
+        code_dimension: Of the codes z ~ N(0, I).
+        width: Channels at half the image's resolution; they double at each further halving, up to ``widest``.
+        widest: Most channels.
+        rounds: Of ``critic_turns`` turns of the critic and one of the generator. Song et al.: 50 epochs.
+        critic_turns: In a round. Song et al.: 5.
+        batch_size: Images in a turn.
+        learning_rate: Of Adam with betas (0, 0.9); falls linearly to 0.
+        penalty: Weight of the gradient penalty.
+        penalty_every: The penalty is taken at every so manieth turn of the critic, with as many times the
+            weight.
+        class_weight: Weight of the auxiliary classifier's cross-entropy, for either player.
+    """
+
+    code_dimension: int = 128
+    width: int = 32
+    widest: int = 256
+    rounds: int = 4000
+    critic_turns: int = 2
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    penalty: float = 10.0
+    penalty_every: int = 1
+    class_weight: float = 1.0
+
+    @property
+    def turns(self) -> int:
+        """Turns of either player in the whole training."""
+        return self.rounds * (self.critic_turns + 1)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose scale and shift are the class' own (Dumoulin et al. 2017)."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features, affine=False)
+        self.scale = nn.Parameter(torch.ones(classes, features))
+        self.shift = nn.Parameter(torch.zeros(classes, features))
+
+    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
+        """Normalise maps (B, F, H, W) of classes (B,)."""
+        normalised: Tensor = self.norm(maps)
+        return torch.addcmul(
+            self.shift[labels][:, :, None, None], normalised, self.scale[labels][:, :, None, None]
+        )
+
+
+class ConditionalGenerator(nn.Module):
+    """From a code and a class to an image: doubles a small grid until it covers the image; the rest is cropped."""
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, settings: AcGanSettings) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        self.image_shape, self.classes = image_shape, classes
+        doublings = _halvings(image_shape)
+        grid = (math.ceil(height / 2**doublings), math.ceil(width / 2**doublings))
+        features = _features(settings, doublings)
+        self.start = nn.Sequential(
+            nn.Linear(settings.code_dimension + classes, features[-1] * math.prod(grid)),
+            nn.Unflatten(1, (features[-1], *grid)),
+        )
+        self.norms = nn.ModuleList(ConditionalBatchNorm(count, classes) for count in reversed(features))
+        widths = [*reversed(features), channels]
+        self.doublings = nn.ModuleList(
+            nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
+            for wide, narrow in itertools.pairwise(widths)
+        )
+
+    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Map codes (B, Z) and classes (B,) to images (B, C, H, W) in [0, 1]."""
+        _, height, width = self.image_shape
+        one_hot = functional.one_hot(labels, self.classes).to(codes.dtype)
+        maps = self.start(torch.cat([codes, one_hot], dim=1))
+        for norm, double in zip(self.norms, self.doublings, strict=True):
+            maps = double(functional.relu(norm(maps, labels)))
+        images: Tensor = maps[:, :, :height, :width]
+        return images.sigmoid()
+
+
+class Critic(nn.Module):
+    """From an image to how real it looks, and to its class; no norms, as the penalty is a sample's own."""
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, settings: AcGanSettings) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        halvings = _halvings(image_shape)
+        features = _features(settings, halvings)
+        layers: list[nn.Module] = []
+        for narrow, wide in itertools.pairwise([channels, *features]):
+            layers += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.LeakyReLU(_LEAK)]
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        size = features[-1] * (height >> halvings) * (width >> halvings)
+        self.realness = nn.Linear(size, 1)
+        self.auxiliary = nn.Linear(size, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (B, C, H, W) to scores (B,), higher where more real, and class logits (B, K)."""
+        features = self.trunk(images)
+        return self.realness(features).squeeze(1), self.auxiliary(features)
+
+
+class AcGan(nn.Module):
+    """Both players.
+
+    Attributes:
+        settings: It was built with.
+        classes: How many it tells apart.
+        image_shape: Channels, height, width.
+        generator: From codes and classes to images.
+        critic: From images to how real they look, and their classes.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, settings: AcGanSettings) -> None:
+        super().__init__()
+        self.settings, self.classes, self.image_shape = settings, classes, image_shape
+        self.generator = ConditionalGenerator(image_shape, classes, settings)
+        self.critic = Critic(image_shape, classes, settings)
+
+    @property
+    def code_dimension(self) -> int:
+        """Size of a code z."""
+        return self.settings.code_dimension
+
+    def generate(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Return images (B, C, H, W) in [0, 1] of codes (B, Z) and classes (B,)."""
+        images: Tensor = self.generator(codes, labels)
+        return images
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the auxiliary classifier's logits (B, K) of images (B, C, H, W) in [0, 1]."""
+        logits: Tensor = self.critic(images)[1]
+        return logits
+
+
+def _halvings(image_shape: tuple[int, int, int]) -> int:
+    """Return how often the smaller side halves before it is less than 4."""
+    _, height, width = image_shape
+    return math.floor(math.log2(min(height, width) / _SMALLEST_SIDE))
+
+
+def _features(settings: AcGanSettings, halvings: int) -> list[int]:
+    """Return the channels after each halving, the image's first."""
+    return [min(settings.width << level, settings.widest) for level in range(halvings)]
+
+
+def begin_acgan_training(
+    image_shape: tuple[int, int, int],
+    classes: int,
+    settings: AcGanSettings,
+    *,
+    seed: int,
+    device: torch.device,
+) -> TrainingState:
+    """Return the training of an `AcGan` on a device, before its first turn.
+
+    One optimiser serves both players: Adam passes over parameters without a gradient, and counts the steps of
+    each by itself, so a turn moves just the player whose turn it is.
+
+    Args:
+        image_shape: Channels, height, width.
+        classes: Number of classes K.
+        settings: Of the networks and the training.
+        seed: Of the initial weights.
+        device: Where to train.
+    """
+    with scoped_seed(seed, "acgan"):
+        gan = AcGan(image_shape, classes, settings).to(device)
+    optimiser = torch.optim.Adam(gan.parameters(), lr=settings.learning_rate, betas=_BETAS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda turn: 1 - turn / settings.turns)
+    return TrainingState(
+        gan, optimiser, schedule, device=device, steps=settings.turns, epoch_steps=None, terms=1
+    )
+
+
+def train_acgan(
+    training: TrainingState, split: Split, *, seed: int, on_step: Callable[[float], None]
+) -> AcGan:
+    """Train both players in turn, in place.
+
+    Args:
+        training: Of an AC-GAN, which is left in evaluation mode; goes on from where it is.
+        split: Images and labels to learn from.
+        seed: Of the batches, codes and interpolations; each turn has a stream of its own.
+        on_step: Called after each turn with the share done; may raise to stop.
+
+    Returns:
+        The trained AC-GAN.
+
+    Raises:
+        TrainingError: A loss is no longer a number.
+    """
+    gan = training.module
+    if not isinstance(gan, AcGan):
+        raise TypeError(f"the training is of a {type(gan).__name__}, not of an AcGan")
+    gan.train()
+    while training.done < training.steps:
+        loss = _turn(gan, split, training.done, seed, training.device)
+        training.step(loss, loss[None])
+        if training.done % _TURNS_BETWEEN_CHECKS == 0 or training.done == training.steps:
+            _check_finite(training.sums, training.done, gan.settings)
+        on_step(training.share)
+    gan.requires_grad_(requires_grad=False).eval()
+    return gan
+
+
+def _turn(gan: AcGan, split: Split, turn: int, seed: int, device: torch.device) -> Tensor:
+    """Return the loss of the player whose turn it is; only that player's parameters take a gradient from it."""
+    settings = gan.settings
+    round_number, place = divmod(turn, settings.critic_turns + 1)
+    critics = place < settings.critic_turns
+    gan.critic.requires_grad_(critics)
+    gan.generator.requires_grad_(not critics)
+    positions = numpy_stream(seed, "acgan batch", turn).integers(len(split), size=settings.batch_size)
+    stream = torch_stream(seed, "acgan codes", turn)
+    codes = torch.randn(settings.batch_size, settings.code_dimension, generator=stream).to(device)
+    if not critics:
+        labels = torch.from_numpy(split.targets()[positions]).to(device)
+        return _generator_loss(gan, codes, labels)
+    images, labels = split.batch(positions, device)
+    fakes = gan.generate(codes, labels)
+    loss = _critic_loss(gan, images, fakes, labels)
+    if (round_number * settings.critic_turns + place) % settings.penalty_every == 0:
+        mix = torch.rand(len(images), 1, 1, 1, generator=stream).to(device)
+        weight = settings.penalty * settings.penalty_every
+        loss = loss + weight * _gradient_penalty(gan.critic, torch.lerp(images, fakes, mix))
+    return loss
+
+
+def _generator_loss(gan: AcGan, codes: Tensor, labels: Tensor) -> Tensor:
+    scores, logits = gan.critic(gan.generate(codes, labels))
+    return gan.settings.class_weight * functional.cross_entropy(logits, labels) - scores.mean()
+
+
+def _critic_loss(gan: AcGan, images: Tensor, fakes: Tensor, labels: Tensor) -> Tensor:
+    """Wasserstein loss, and the cross-entropy on the real images alone, as Song et al.'s code has it."""
+    scores, logits = gan.critic(torch.cat([images, fakes]))
+    real, fake = scores.chunk(2)
+    classification = functional.cross_entropy(logits[: len(images)], labels)
+    return fake.mean() - real.mean() + gan.settings.class_weight * classification
+
+
+def _gradient_penalty(critic: nn.Module, images: Tensor) -> Tensor:
+    """Mean of ``(|grad critic(x)| - 1)^2`` between real and generated images."""
+    images = images.detach().requires_grad_()
+    scores, _ = critic(images)
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def _check_finite(total: Tensor, turn: int, settings: AcGanSettings) -> None:
+    if not torch.isfinite(total):
+        raise TrainingError(
+            ErrorCode.TRAINING_DIVERGED,
+            f"the AC-GAN's loss is not a number after {turn} turns: lower its learning_rate "
+            f"(now {settings.learning_rate})",
+        )

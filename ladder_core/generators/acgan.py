@@ -2,10 +2,11 @@
 
 Song et al. 2018 (https://arxiv.org/abs/1805.07894) search the latent space of this one; AC-GAN is of Odena et
 al. 2017 (https://arxiv.org/abs/1610.09585), the loss of Gulrajani et al. 2017
-(https://arxiv.org/abs/1704.00028). What differs from Song et al., who trained residual networks of 32 to 512
-channels for 50 epochs on a GPU, is for a CPU's sake: plain strided convolutions, fewer critic turns for each of
-the generator's, a number of turns that is given and not a number of epochs, and a gradient penalty that may be
-taken at every k-th turn only (Karras et al. 2020, https://arxiv.org/abs/1912.04958, B).
+(https://arxiv.org/abs/1704.00028). Song et al. trained residual networks for 50 epochs, five turns of the critic
+to one of the generator, on a GPU. A CPU gets there in minutes with what differs here: strided convolutions, none
+at full resolution; fewer turns of the critic; a number of turns, and not of epochs, so that a large dataset takes
+no longer; and a gradient penalty that may be taken at every k-th turn only, with k times the weight (as Karras
+et al. 2020, https://arxiv.org/abs/1912.04958, Section 3.1, do).
 """
 
 import itertools
@@ -83,7 +84,7 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class ConditionalGenerator(nn.Module):
-    """From a code and a class to an image: doubles a small grid until it covers the image; the rest is cropped."""
+    """From a code and a class to an image: doubles a grid until it covers the image; the rest is cropped."""
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, settings: AcGanSettings) -> None:
         super().__init__()
@@ -172,6 +173,11 @@ class AcGan(nn.Module):
 def _halvings(image_shape: tuple[int, int, int]) -> int:
     """Return how often the smaller side halves before it is less than 4."""
     _, height, width = image_shape
+    if min(height, width) < 2 * _SMALLEST_SIDE:
+        raise ValueError(
+            f"image_shape is {image_shape}: an AC-GAN takes images of {2 * _SMALLEST_SIDE} x "
+            f"{2 * _SMALLEST_SIDE} pixels or more"
+        )
     return math.floor(math.log2(min(height, width) / _SMALLEST_SIDE))
 
 
@@ -199,6 +205,9 @@ def begin_acgan_training(
         settings: Of the networks and the training.
         seed: Of the initial weights.
         device: Where to train.
+
+    Raises:
+        ValueError: The images are too small.
     """
     with scoped_seed(seed, "acgan"):
         gan = AcGan(image_shape, classes, settings).to(device)
@@ -241,7 +250,7 @@ def train_acgan(
 
 
 def _turn(gan: AcGan, split: Split, turn: int, seed: int, device: torch.device) -> Tensor:
-    """Return the loss of the player whose turn it is; only that player's parameters take a gradient from it."""
+    """Return the loss of the player whose turn it is; only its parameters take a gradient from it."""
     settings = gan.settings
     round_number, place = divmod(turn, settings.critic_turns + 1)
     critics = place < settings.critic_turns

@@ -1,16 +1,16 @@
 """Unrestricted adversarial examples: Song et al. 2018, https://arxiv.org/abs/1805.07894.
 
-Not an image within a radius of another, but any image of a class: the latent space of a class-conditional GAN
-is searched for a code whose image the model takes for another class, while the GAN's auxiliary classifier
-still says the class it was made for. What differs from the authors' code: samples that are done leave the
-batch, so a search ends where it first succeeds and not after all its iterations; the objective is a sample's own
-and not a mean over the batch (their step of 1 on the mean over 64 samples is 1/64 here); and the auxiliary
-classifier is shown the image that is returned, where theirs is shown it without the noise.
+Not an image within a radius of another, but any image of a class: the latent space of a class-conditional
+GAN is searched for a code whose image the model takes for another class, while the GAN's auxiliary
+classifier still says the class it was made for. What differs from the authors' code: samples that are done
+leave the batch, so a search ends where it first succeeds and not after all its iterations; the objective is
+a sample's own and not a mean over the batch (their step of 1 on the mean over 64 samples is 1/64 here); and
+the auxiliary classifier is shown the image that is returned, where theirs is shown it without the noise.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,28 +18,11 @@ from torch import Tensor, nn
 from ladder_core.attacks.base import AttackResult, Distances, Loss, Oracle, full_precision, succeeded
 from ladder_core.attacks.losses import cross_entropy, margin
 from ladder_core.attacks.streams import SampleStreams
+from ladder_core.generators.inversion import ConditionalGan, invert
 
 # Asking which samples are done waits for the device, so it is not asked at every iteration.
 _ITERATIONS_BETWEEN_CHECKS = 5
 _NOISE_DECAY = 0.55
-
-
-class ConditionalGan(Protocol):
-    """What the search asks of a GAN; `ladder_core.generators.acgan.AcGan` is one."""
-
-    @property
-    def code_dimension(self) -> int:
-        """Size of a code z ~ N(0, I)."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-
-    def generate(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Return images (B, C, H, W) in [0, 1] of codes (B, Z) and classes (B,)."""
-
-    def classify(self, images: Tensor) -> Tensor:
-        """Return the auxiliary classifier's logits (B, K) of images (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -260,52 +243,6 @@ def _recognised(logits: Tensor, labels: Tensor, settings: SongSettings) -> Tenso
     """Return (B,) bool: the auxiliary classifier says the source class, with confidence enough."""
     probability = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
     return (logits.argmax(dim=1) == labels) & (probability >= settings.confidence)
-
-
-def invert(
-    gan: ConditionalGan,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    generator: torch.Generator,
-    iterations: int = 200,
-    candidates: int = 8,
-    learning_rate: float = 0.05,
-) -> Tensor:
-    """Return codes (B, Z) whose images are near given ones: the nearest of some random codes, then Adam.
-
-    Minimises the mean squared error per pixel; codes begin as draws of N(0, I), and hardly leave it.
-
-    Args:
-        gan: In evaluation mode.
-        images: (B, C, H, W) in [0, 1].
-        labels: (B,) their classes.
-        generator: CPU stream that each sample's own is drawn from.
-        iterations: Of Adam.
-        candidates: Random codes an image.
-        learning_rate: Of Adam.
-    """
-    streams = SampleStreams.begin(generator, len(images), images.device)
-    with full_precision(images.device):
-        codes = _nearest(gan, images, labels, streams.normal(candidates, gan.code_dimension))
-        with torch.enable_grad():
-            codes.requires_grad_()
-            optimiser = torch.optim.Adam([codes], lr=learning_rate)
-            for _ in range(iterations):
-                error = (gan.generate(codes, labels) - images).square().flatten(1).mean(dim=1)
-                (codes.grad,) = torch.autograd.grad(error.sum(), codes)
-                optimiser.step()
-    return codes.detach()
-
-
-@torch.no_grad()
-def _nearest(gan: ConditionalGan, images: Tensor, labels: Tensor, codes: Tensor) -> Tensor:
-    """Return the one (B, Z) of each sample's codes (B, n, Z) whose image is nearest."""
-    errors = [
-        (gan.generate(some, labels) - images).square().flatten(1).sum(dim=1) for some in codes.unbind(dim=1)
-    ]
-    nearest = torch.stack(errors, dim=1).argmin(dim=1)
-    return codes[torch.arange(len(codes), device=codes.device), nearest]
 
 
 def song_near(

@@ -50,6 +50,11 @@ class SongSettings:
     noise_epsilon: float = 0.0
     confidence: float = 0.0
 
+    @classmethod
+    def released(cls) -> Self:
+        """Return the defaults of the authors' code."""
+        return cls()
+
 
 @dataclass(frozen=True)
 class SongResult:

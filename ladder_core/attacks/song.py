@@ -42,18 +42,18 @@ class SongSettings:
     """
 
     iterations: int = 1000
-    step: float = 1 / 64
-    lambda1: float = 100.0
-    lambda2: float = 100.0
+    step: float = 0.1
+    lambda1: float = 1.0
+    lambda2: float = 1.0
     z_epsilon: float = 0.1
-    gradient_noise: float = 0.01
+    gradient_noise: float = 0.0
     noise_epsilon: float = 0.0
     confidence: float = 0.0
 
     @classmethod
     def released(cls) -> Self:
         """Return the defaults of the authors' code."""
-        return cls()
+        return cls(step=1 / 64, lambda1=100.0, lambda2=100.0, gradient_noise=0.01)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Critic(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.LeakyReLU(_LEAK)]
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         size = features[-1] * (height >> halvings) * (width >> halvings)
-        self.realness = nn.Linear(size, 1)
+        self.realness = nn.Linear(size, 1, bias=False)  # the loss is of differences
         self.auxiliary = nn.Linear(size, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

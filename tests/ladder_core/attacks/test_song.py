@@ -191,7 +191,7 @@ def test_from_an_image_the_search_stays_near_it() -> None:
     assert (model(images).argmax(dim=1) == 0).all()
     result = song_near(model, gan, images, labels, settings=QUIET, generator=stream())
     assert result.success.all()
-    # The margin's bias of 0.5 is a distance of 0.5 / 40 along the model's weight, and no shorter way leads there.
+    # The margin of about 0.5 is a distance of 0.5 / 40 along the model's weight.
     assert result.distances.l2.min() >= 0.5 / 40 - 0.01
     assert result.distances.l2.median() < 3 * 0.5 / 40 + SCALE * 0.3 * math.sqrt(DIMENSION)
     torch.testing.assert_close(result.distances.linf, (result.images - images).flatten(1).abs().amax(dim=1))

@@ -2,10 +2,10 @@
 
 python -m benchmarks.song --mnist mnist.npz --work DIRECTORY [--count 500] [--only ROW]
 
-Trains, once, the paper's LeNet, an independent classifier of another architecture that neither the search nor
-the GAN ever sees, and the AC-GAN, and keeps them in the work directory; the GAN's training goes on where it was
-killed. Then attacks the LeNet. Exits with 1 where the first row has fewer than 80% of examples that fool the
-LeNet while the independent classifier still says the class they were made for.
+Trains, once, the paper's LeNet, an independent classifier of another architecture that neither the search
+nor the GAN ever sees, and the AC-GAN, and keeps them in the work directory; the GAN's training goes on
+where it was killed. Then attacks the LeNet. Exits with 1 where the first row has fewer than 80% of examples
+that fool the LeNet while the independent classifier still says the class they were made for.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ladder_core.attacks.inversion import invert
 from ladder_core.attacks.song import SongResult, SongSettings, song
 from ladder_core.checkpoints import Checkpoints, Keeper
 from ladder_core.datasets import Split
 from ladder_core.generators.acgan import AcGan, AcGanSettings
 from ladder_core.generators.acgan_training import begin_acgan_training, train_acgan
-from ladder_core.generators.inversion import invert
 from ladder_core.progress import Progress
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
@@ -35,6 +35,16 @@ CLASSES, IMAGE_SHAPE, BATCH = 10, (1, 28, 28), 128
 MIN_BOTH = 0.80
 KEPT_EVERY_SECONDS = 60.0
 GRID = (10, 12)
+COLUMNS = (
+    "search",
+    "fools LeNet",
+    "and auxiliary says the class",
+    "independent says the class",
+    "fools LeNet and independent says the class",
+    "before the search: LeNet, independent right",
+    "median model passes",
+    "CPU s per 100",
+)
 
 
 class LeNet(nn.Module):
@@ -227,9 +237,7 @@ def main() -> None:
         f"{accuracy(judge, test):.2%}, auxiliary classifier {accuracy(gan.classify, test):.2%}. The AC-GAN's "
         f"{settings.rounds} rounds took {seconds:.0f} s.\n"
     )
-    print("| search | fools LeNet | and auxiliary says the class | independent says the class | fools LeNet and "
-          "independent says the class | before the search: LeNet, independent right | median model passes | "
-          "CPU s per 100 |\n|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     enough = True
     for name in [arguments.only] if arguments.only else ROWS:
         result, taken = attack(ROWS[name], lenet, gan, test, arguments.count)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ladder_core.attacks.base import AttackResult, Distances, Loss, Oracle, full_precision, succeeded
+from ladder_core.attacks.inversion import ConditionalGan, invert
 from ladder_core.attacks.losses import cross_entropy, margin
 from ladder_core.attacks.streams import SampleStreams
-from ladder_core.generators.inversion import ConditionalGan, invert
 
 # Asking which samples are done waits for the device, so it is not asked at every iteration.
 _ITERATIONS_BETWEEN_CHECKS = 5
@@ -49,6 +49,15 @@ class SongSettings:
     gradient_noise: float = 0.0
     noise_epsilon: float = 0.0
     confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check what a search cannot do without.
+
+        Raises:
+            ValueError: There are no iterations.
+        """
+        if self.iterations < 1:
+            raise ValueError(f"iterations is {self.iterations}: a search takes at least 1")
 
     @classmethod
     def released(cls) -> Self:

@@ -66,6 +66,7 @@ def train_acgan(
 
     Raises:
         TrainingError: A loss is no longer a number.
+        TypeError: The training is of something else.
     """
     gan = training.module
     if not isinstance(gan, AcGan):
@@ -92,7 +93,7 @@ def _turn(gan: AcGan, split: Split, turn: int, seed: int, device: torch.device) 
     stream = torch_stream(seed, "acgan codes", turn)
     codes = torch.randn(settings.batch_size, settings.code_dimension, generator=stream).to(device)
     if not critics:
-        labels = torch.from_numpy(split.targets()[positions]).to(device)
+        labels = torch.from_numpy(split.labels[split.indices[positions]]).to(device)
         return _generator_loss(gan, codes, labels)
     images, labels = split.batch(positions, device)
     fakes = gan.generate(codes, labels)

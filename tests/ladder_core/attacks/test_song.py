@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
+from ladder_core.attacks.inversion import invert
 from ladder_core.attacks.song import SongSettings, song, song_near
-from ladder_core.generators.inversion import invert
 
 SHAPE, DIMENSION = (1, 2, 3), 6
 SCALE = 0.04

@@ -37,6 +37,9 @@ class SongSettings:
         z_epsilon: How far each element of the code may go before lambda1 counts.
         gradient_noise: Variance of the Gaussian noise added to the first step; falls as (1 + i)^-0.55.
         noise_epsilon: The image is moved by up to so much in each pixel as well; 0 for no such noise.
+        noise_step: Length of the noise's own steps, before its tanh.
+        candidates: Codes drawn for each sample; the search begins from the one whose image the model and the
+            auxiliary classifier are surest of, so that what fools is not an image that shows nothing.
         confidence: Least probability that the auxiliary classifier must give the source class; at 0 it need
             only be its prediction.
     """
@@ -47,7 +50,9 @@ class SongSettings:
     lambda2: float = 1.0
     z_epsilon: float = 0.1
     gradient_noise: float = 0.0
-    noise_epsilon: float = 0.0
+    noise_epsilon: float = 0.1
+    noise_step: float = 1.0
+    candidates: int = 16
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,7 +67,9 @@ class SongSettings:
     @classmethod
     def released(cls) -> Self:
         """Return the defaults of the authors' code."""
-        return cls(step=1 / 64, lambda1=100.0, lambda2=100.0, gradient_noise=0.01)
+        return cls(
+            step=1 / 64, lambda1=100.0, lambda2=100.0, gradient_noise=0.01, noise_epsilon=0.0, candidates=1
+        )
 
 
 @dataclass(frozen=True)
@@ -155,22 +162,24 @@ def song(
         references: (B, Z) codes to begin from; without them, drawn from N(0, I).
     """
     streams = SampleStreams.begin(generator, len(labels), labels.device)
-    if references is None:
-        references = streams.branch(0).normal(gan.code_dimension)
     rows = torch.arange(len(labels), device=labels.device)
     noise = labels.new_zeros((len(labels), *gan.image_shape), dtype=torch.float32)
-    search = _Search(
-        rows=rows,
-        labels=labels,
-        targets=targets,
-        references=references,
-        codes=references.clone(),
-        noise=noise if settings.noise_epsilon else None,
-        streams=streams.branch(1),
-    )
-    images, codes = torch.empty_like(noise), references.clone()
+    images = torch.empty_like(noise)
     oracle = Oracle(model, images)
     with full_precision(labels.device):
+        if references is None:
+            drawn = streams.branch(0).normal(settings.candidates, gan.code_dimension)
+            references = _surest(oracle, gan, labels, drawn)
+        codes = references.clone()
+        search = _Search(
+            rows=rows,
+            labels=labels,
+            targets=targets,
+            references=references,
+            codes=codes.clone(),
+            noise=noise if settings.noise_epsilon else None,
+            streams=streams.branch(1),
+        )
         iterations = _run(search, oracle, gan, settings, images, codes)
         recognised = _recognised(gan.classify(images), labels, settings)
     fooled = succeeded(oracle.logits(images, rows), labels, targets)
@@ -186,6 +195,21 @@ def song(
         gradients=oracle.gradients,
         iterations=iterations,
     )
+
+
+@torch.no_grad()
+def _surest(oracle: Oracle, gan: ConditionalGan, labels: Tensor, codes: Tensor) -> Tensor:
+    """Return the one (B, Z) of each sample's codes (B, n, Z) that both classifiers say the class of loudest."""
+    if codes.shape[1] == 1:
+        return codes[:, 0]
+    rows = torch.arange(len(codes), device=codes.device)
+    losses = []
+    for some in codes.unbind(dim=1):
+        images = gan.generate(some, labels)
+        losses.append(
+            cross_entropy(oracle.logits(images, rows), labels) + cross_entropy(gan.classify(images), labels)
+        )
+    return codes[rows, torch.stack(losses, dim=1).argmin(dim=1)]
 
 
 def _run(
@@ -239,7 +263,7 @@ def _advance(
     search.codes -= deviation * search.streams.normal(search.codes.shape[1])
     if search.noise is not None:
         length = gradients[1].flatten(1).norm(dim=1)[:, None, None, None]
-        search.noise = search.noise - gradients[1] / length.clamp_min(1e-30)
+        search.noise = search.noise - settings.noise_step * gradients[1] / length.clamp_min(1e-30)
     hit = succeeded(logits, search.labels, search.targets)
     return images.detach(), hit & _recognised(auxiliary.detach(), search.labels, settings)
 

@@ -56,7 +56,9 @@ def set_card(document: Document, report: Report) -> str:
 def escape(text: str) -> str:
     """The text on one line, so that Markdown shows it as it is."""
     text = " ".join(wording.printable(text).split())
-    text = _LINK.sub(lambda found: f"{found[1] or found[3]}\\{found[2] or found[4]}", _SPECIAL.sub(r"\\\1", text))
+    text = _LINK.sub(
+        lambda found: f"{found[1] or found[3]}\\{found[2] or found[4]}", _SPECIAL.sub(r"\\\1", text)
+    )
     return _LINE_START.sub(lambda found: f"\\{found[1]}" if found[1] else f"{found[2]}\\{found[3]}", text)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ladder_schema.report import AttackName, AttackResult, CheckName, Setting, Status
+from ladder_schema.report import AttackName, AttackResult, CheckName, Setting, Status, TermName
 
 RECOMMENDATIONS: Mapping[str, str] = {
     "deploy": "Deploy",
@@ -28,6 +28,13 @@ ATTACKS: Mapping[AttackName, str] = {
     "autoattack": "AutoAttack",
     "song": "Song et al.",
     "ladder": "LADDER",
+}
+TERMS: Mapping[TermName, str] = {
+    "clean": "clean images",
+    "adversarial": "adversarial images",
+    "divergence": "divergence (TRADES)",
+    "ladder": "LADDER examples",
+    "latent": "moved latents",
 }
 SETTINGS: Mapping[Setting, str] = {
     "white_box": "white-box",

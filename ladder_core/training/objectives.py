@@ -15,6 +15,7 @@ from torch.nn import functional
 from ladder_core.classifier import Classifier
 from ladder_core.datasets.base import Indices
 from ladder_core.training.sources import ExampleSource, LatentSource
+from ladder_schema.report import TermName
 
 Kind = Literal["cross_entropy", "kl"]
 
@@ -24,14 +25,14 @@ class Term:
     """One weighted loss.
 
     Attributes:
-        name: For the report, e.g. ``clean``.
+        name: For the report.
         weight: Its factor.
         source: Makes its images, or moves the batch's latents; None for the clean images themselves.
         loss: ``cross_entropy`` with the labels, or ``kl``: the divergence of the predictions on its images
             from those on the clean ones, KL(p(x) || p(x')), as TRADES has it (Zhang et al. 2019, Eq. 5).
     """
 
-    name: str
+    name: TermName
     weight: float
     source: ExampleSource | LatentSource | None = None
     loss: Kind = "cross_entropy"

@@ -1,6 +1,7 @@
 """Curves: accuracy against the radius, what the least perturbations were, trade-offs, losses."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from ladder_report.charts.style import (
     plain_axes,
     render,
 )
+from ladder_report.labels import TERMS
 from ladder_schema.report import Accuracy, Distances, EpochLosses, EpsilonCurve, MinimalDistortion, TradeOff
 
 _HEIGHT = 3.7
@@ -102,19 +104,25 @@ def trade_off_chart(trade_off: TradeOff, varied: str) -> Chart:
 
 def losses_chart(losses: Sequence[EpochLosses]) -> Chart | None:
     """Retraining losses by epoch; nothing to draw for fewer than two epochs or for losses without a scale."""
-    if len(losses) < 2 or not are_drawable([v for epoch in losses for v in (epoch.clean, epoch.adversarial)]):
+    if len(losses) < 2 or not are_drawable([value for epoch in losses for value in epoch.terms.values()]):
         return None
+    drawn = [name for name in TERMS if all(name in epoch.terms for epoch in losses)]
 
     def draw(figure: Figure, theme: Theme) -> None:
         axes = plain_axes(figure.subplots(), theme)
         epochs = range(1, len(losses) + 1)
         marker = "o" if len(losses) <= _MAX_MARKERS else ""
-        for name, line, colour, values in (
-            ("clean images", "--", theme.before, [epoch.clean for epoch in losses]),
-            ("adversarial images", "-", theme.after, [epoch.adversarial for epoch in losses]),
-        ):
+        styles = cycle((("--", theme.before), ("-", theme.after), (":", theme.after), ("-.", theme.ink)))
+        for name, (line, colour) in zip(drawn, styles, strict=False):
             axes.plot(
-                epochs, values, line, color=colour, label=name, marker=marker, markersize=4, linewidth=1.8
+                epochs,
+                [epoch.terms[name] for epoch in losses],
+                line,
+                color=colour,
+                label=TERMS[name],
+                marker=marker,
+                markersize=4,
+                linewidth=1.8,
             )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)

@@ -19,7 +19,7 @@ from ladder_report.document.blocks import (
 from ladder_report.document.cells import left_out
 from ladder_report.document.classes import name_of
 from ladder_report.document.pictures import reconstructions
-from ladder_report.labels import METHODS, class_label
+from ladder_report.labels import METHODS, TERMS, class_label
 from ladder_schema.report import (
     BoundarySummary,
     EpochLosses,
@@ -145,9 +145,7 @@ def _plane_words(plane: LatentPlane, names: tuple[str, ...]) -> tuple[str, str]:
     own = [x for x, label in zip(plane.along, plane.labels, strict=True) if label == plane.label]
     beyond = sum(x > 0 for x in plane.moved_along)
     label, target = name_of(names, plane.label), name_of(names, plane.target)
-    moved = (
-        f" {beyond} of {len(plane.moved_along)} moved latents lie beyond it." if plane.moved_along else ""
-    )
+    moved = f" {beyond} of {len(plane.moved_along)} moved latents lie beyond it." if plane.moved_along else ""
     alt = (
         f"Scatter plot of the latents of {label} and {target} around their boundary: "
         f"{sum(x <= 0 for x in own)} of {len(own)} latents of {label} lie on their own side.{moved}"
@@ -161,13 +159,18 @@ def _plane_words(plane: LatentPlane, names: tuple[str, ...]) -> tuple[str, str]:
 
 def _retraining(losses: tuple[EpochLosses, ...]) -> list[Block]:
     blocks: list[Block] = [Heading("Retraining")]
+    terms = [name for name in TERMS if all(name in epoch.terms for epoch in losses)]
     if chart := losses_chart(losses):
         first, last = losses[0], losses[-1]
         figure = Figure(
             chart,
-            f"Line chart of the mean loss over {len(losses)} epochs: on clean images from "
-            f"{wording.number(first.clean)} to {wording.number(last.clean)}, on adversarial images from "
-            f"{wording.number(first.adversarial)} to {wording.number(last.adversarial)}.",
+            f"Line chart of the mean loss over {len(losses)} epochs: "
+            + ", ".join(
+                f"{TERMS[name]} from {wording.number(first.terms[name])} to "
+                f"{wording.number(last.terms[name])}"
+                for name in terms
+            )
+            + ".",
             "Mean loss by epoch.",
         )
         blocks.append(Figures((figure,), is_wide=True))
@@ -176,12 +179,11 @@ def _retraining(losses: tuple[EpochLosses, ...]) -> list[Block]:
     blocks.append(
         Table(
             "Mean retraining losses",
-            (Column("Epoch", is_number=False), Column("Clean images"), Column("Adversarial images")),
+            (Column("Epoch", is_number=False), *(Column(TERMS[name].capitalize()) for name in terms)),
             tuple(
                 (
                     Cell(wording.count(number)),
-                    Cell(wording.number(epoch.clean)),
-                    Cell(wording.number(epoch.adversarial)),
+                    *(Cell(wording.number(epoch.terms[name])) for name in terms),
                 )
                 for number, epoch in enumerate(shown, start)
             ),

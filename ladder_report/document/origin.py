@@ -148,7 +148,9 @@ def _dataset(dataset: DatasetCard) -> tuple[Plain, ...]:
     blocks: list[Plain] = [Facts("Dataset", tuple(rows)), *_texts(dataset.notes)]
     if dataset.bad_images:
         blocks.append(
-            Paragraph(f"Images that could not be used and were left out: {wording.count(dataset.bad_images)}.")
+            Paragraph(
+                f"Images that could not be used and were left out: {wording.count(dataset.bad_images)}."
+            )
         )
         blocks += _texts(dataset.bad_image_examples)
     return tuple(blocks)

@@ -8,6 +8,7 @@ from ladder_schema.report.cards import (
     GeneratorSummary,
     LinearSvcSummary,
     ModelCard,
+    TermName,
 )
 from ladder_schema.report.checks import (
     Check,
@@ -113,6 +114,7 @@ __all__ = [
     "Report",
     "Setting",
     "Status",
+    "TermName",
     "Text",
     "Texts",
     "Thumbnail",

@@ -1,6 +1,6 @@
 """The uploads, the latents and the training: what the measurements are about."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -80,7 +80,14 @@ class ExampleSummary(Value):
     )
 
 
-class EpochLosses(Value):
-    """Mean of each term of one retraining epoch's loss, unweighted."""
+TermName = Literal["clean", "adversarial", "divergence", "ladder", "latent"]
 
-    terms: Annotated[dict[Text, float], Field(min_length=1, max_length=10)]
+
+class EpochLosses(Value):
+    """Mean of each term of one retraining epoch's loss, unweighted, in nats.
+
+    ``clean``, ``adversarial`` and ``ladder`` are cross-entropies on clean images, on an attack's and on
+    LADDER's examples; ``latent`` is that of moved latents; ``divergence`` is TRADES' KL(p(x) || p(x')).
+    """
+
+    terms: Annotated[dict[TermName, float], Field(min_length=1)]

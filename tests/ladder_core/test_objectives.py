@@ -55,7 +55,7 @@ def test_trades_and_ladder_together_are_their_formula(digits_classifier: Classif
     objective = Objective(
         [
             Term("clean", 0.7),
-            Term("trades", 6.0, Scaled(0.6, 4), loss="kl"),
+            Term("divergence", 6.0, Scaled(0.6, 4), loss="kl"),
             Term("ladder", 0.3, Scaled(0.3, 3)),
             Term("latent", 0.2, Shifted()),
         ]

@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from reports import good_report
 
-from ladder_schema.report import Report
+from ladder_schema.report import Report, TermName
 
 TEXTS = (
     "<script>alert(1)</script>",
@@ -87,7 +87,9 @@ ANY_TEXT = st.sampled_from(TEXTS) | st.text(max_size=40)
 
 def paired() -> st.SearchStrategy[dict[str, int]]:
     names = ("both", "only_before", "only_after", "neither")
-    return st.fixed_dictionaries(dict.fromkeys(names, st.integers(0, 2**50))).filter(lambda p: any(p.values()))
+    return st.fixed_dictionaries(dict.fromkeys(names, st.integers(0, 2**50))).filter(
+        lambda p: any(p.values())
+    )
 
 
 def distances() -> st.SearchStrategy[dict[str, Any]]:
@@ -173,7 +175,12 @@ def reports(draw: st.DrawFn) -> Report:
     data |= {
         "measurements": draw(measurements()),
         "losses": draw(
-            st.lists(st.fixed_dictionaries({"clean": anything, "adversarial": anything}), max_size=3)
+            st.lists(
+                st.fixed_dictionaries(
+                    {"terms": st.dictionaries(st.sampled_from(get_args(TermName)), anything, min_size=1)}
+                ),
+                max_size=3,
+            )
         ),
         "pictures": {
             "gallery": [],

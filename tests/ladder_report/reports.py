@@ -336,7 +336,7 @@ def good_report() -> dict[str, Any]:
             "images_fooling": 0.5583,
         },
         "losses": [
-            {"clean": clean, "adversarial": adversarial}
+            {"terms": {"clean": clean, "adversarial": adversarial}}
             for clean, adversarial in ((0.241, 1.312), (0.163, 0.845), (0.112, 0.602), (0.094, 0.51))
         ],
         "pictures": pictures(),

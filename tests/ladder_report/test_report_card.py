@@ -69,7 +69,11 @@ def test_its_tables_are_tables(good: Report) -> None:
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.one_of(st.sampled_from(TEXTS), st.text(max_size=80), st.text("#-+=*_`~|<>[]()!\\ 1.\n&;:", max_size=30)))
+@given(
+    text=st.one_of(
+        st.sampled_from(TEXTS), st.text(max_size=80), st.text("#-+=*_`~|<>[]()!\\ 1.\n&;:", max_size=30)
+    )
+)
 def test_an_escaped_text_stays_text(text: str) -> None:
     shown = " ".join(printable(text).split())
     for around in ("{}", "- {}", "| a |\n|---|\n| {} |"):
@@ -78,7 +82,13 @@ def test_an_escaped_text_stays_text(text: str) -> None:
         assert {child.type for child in inline.children or []} <= {"text", "text_special"}
         found = "".join(child.content for child in inline.children or [])
         assert found == (shown or "x")
-        assert not {token.type for token in tokens} & {"heading_open", "fence", "code_block", "hr", "html_block"}
+        assert not {token.type for token in tokens} & {
+            "heading_open",
+            "fence",
+            "code_block",
+            "hr",
+            "html_block",
+        }
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import base64
 import sys
 from io import BytesIO
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -16,7 +17,7 @@ from ladder_report.charts.curves import losses_chart
 from ladder_report.charts.matrices import confusion_chart
 from ladder_report.charts.style import safe_label
 from ladder_report.labels import class_label
-from ladder_schema.report import Confusion, EpochLosses, GalleryItem, Paired, Thumbnail
+from ladder_schema.report import Confusion, EpochLosses, GalleryItem, Paired, TermName, Thumbnail
 
 LARGEST = sys.float_info.max
 
@@ -151,7 +152,10 @@ def test_any_accuracy_can_be_drawn(outcome: Paired) -> None:
         assert ET.fromstring(svg).tag.endswith("svg")
 
 
-losses = st.builds(EpochLosses, clean=st.floats(-LARGEST, LARGEST), adversarial=st.floats(-LARGEST, LARGEST))
+losses = st.builds(
+    EpochLosses,
+    terms=st.dictionaries(st.sampled_from(get_args(TermName)), st.floats(-LARGEST, LARGEST), min_size=1),
+)
 
 
 @settings(max_examples=10, deadline=None)

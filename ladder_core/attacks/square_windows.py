@@ -68,6 +68,19 @@ class LinfWindows:
         shift = torch.where(states, self.epsilon, -self.epsilon)
         return (originals + shift).clamp_(0, 1)
 
+    def settled(self, states: Tensor, images: Tensor, originals: Tensor) -> Tensor:
+        """Return states (n, C, H, W) as they are once their images were evaluated: the same."""
+        del images, originals
+        return states
+
+    def kept(self, originals: Tensor, states: Tensor) -> Tensor:
+        """Return the images (n, C, H, W) that settled states were evaluated as."""
+        return self.images(originals, states)
+
+    def calls_left(self, asked: int) -> int:
+        """Return a bound on the calls still to come: samples take one to several iterations a call."""
+        return max(1, self.iterations - asked)
+
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
         """Draw (n, calls * ahead, 3 + C): top, left, side, signs of the iterations from positions (n,) on."""
         channels, height, width = shape
@@ -139,6 +152,19 @@ class L2Windows:
         """Return the images (n, C, H, W) in [0, 1] of states."""
         length = per_sample(states.flatten(1).norm(dim=1), states)
         return (originals + states * (self.epsilon / (length + 1e-12))).clamp_(0, 1)
+
+    def settled(self, states: Tensor, images: Tensor, originals: Tensor) -> Tensor:
+        """Return states (n, C, H, W) as they are once their images were cut to [0, 1]."""
+        del states
+        return images - originals
+
+    def kept(self, originals: Tensor, states: Tensor) -> Tensor:
+        """Return the images (n, C, H, W) that settled states were evaluated as."""
+        return originals + states
+
+    def calls_left(self, asked: int) -> int:
+        """Return the calls still to come: every sample takes an iteration a call."""
+        return self.iterations - asked
 
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
         """Draw (n, calls, 5 + C) from [0, 1): two windows' tops and lefts, a turn, and signs."""

@@ -84,7 +84,7 @@ def apgd_targeted(
     target_classes: int = 9,
     eot: int = 1,
 ) -> AttackResult:
-    """APGD-T: the targeted DLR loss towards each of the likeliest other classes; any misclassification counts.
+    """APGD-T: the targeted DLR loss towards each of the likeliest classes; any misclassification counts.
 
     Args:
         model: Images in [0, 1] to logits of at least four classes, in evaluation mode.
@@ -134,7 +134,7 @@ class _Settings:
         require(self.eot >= 1, "eot", self.eot, "give at least 1")
 
     def windows(self) -> dict[int, int]:
-        """Return the iterations after which the step may be halved, and of how many each judges (section 3.1)."""
+        """Return after which iterations the step may be halved, and of how many each judges (3.1)."""
         window, least = (max(int(share * self.iterations), 1) for share in (0.22, 0.06))
         shrink = max(int(0.03 * self.iterations), 1)
         windows, end = {}, window - 1

@@ -34,7 +34,7 @@ class Component:
         settings: Its parameters.
         attempted: Samples it was given: those still unbroken.
         broken: How many of these it broke.
-        instead_of: The component of the version that is not defined for so few classes, and in whose place it ran.
+        instead_of: The component in whose place it ran, which is not defined for so few classes.
     """
 
     name: str
@@ -170,7 +170,7 @@ class _Evaluation:
         """Ask for the model's own mistakes."""
         broken_by = torch.full((len(images),), -1, device=images.device)
         evaluation = cls(Oracle(model, images), images, labels, images.clone(), broken_by)
-        for rows in all_rows(images).split(size):
+        for rows in torch.split(all_rows(images), size):
             evaluation.confirm(rows, images[rows])
         evaluation.close(_Planned("clean", apgd, {}), len(images))
         return evaluation
@@ -186,7 +186,7 @@ class _Evaluation:
     ) -> None:
         """Run a component on what is not broken, in batches."""
         remaining = (self.broken_by < 0).nonzero().squeeze(1)
-        for rows in remaining.split(size):
+        for rows in torch.split(remaining, size):
             result = planned.attack(
                 fast,
                 self.images[rows],

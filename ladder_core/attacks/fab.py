@@ -1,4 +1,4 @@
-"""Fast adaptive boundary attack: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, settings of their code.
+"""Fast adaptive boundary attack: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, as their code has it.
 
 It looks for the nearest adversarial image: each iteration goes to the boundary as it is linearised at the
 iterate, drawn a little towards the original, and back from every adversarial image it meets.
@@ -40,8 +40,8 @@ def fab(
 ) -> AttackResult:
     """Untargeted FAB, towards the boundary that is nearest at each iterate, or FAB towards given targets.
 
-    Untargeted it takes a backward pass for every class at every iteration. An image that is misclassified as it
-    is stays as it is.
+    Untargeted it takes a backward pass for every class at every iteration. An image that is misclassified
+    as it is stays as it is.
 
     Args:
         model: Images in [0, 1] to logits, in evaluation mode.
@@ -144,7 +144,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Search:
-    """What is known of every sample (B, ...) of the batch: its nearest adversarial image, and how far that is."""
+    """What is known of every sample (B, ...): its nearest adversarial image, and how far that is."""
 
     oracle: Oracle
     streams: SampleStreams
@@ -183,7 +183,7 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Walk(Pairs):
-    """Pairs on their way: iterates (n, C, H, W), the nearest adversarial images, and how far (n,) these are."""
+    """Pairs on their way: iterates (n, C, H, W), the nearest adversarial images, their distances (n,)."""
 
     current: Tensor
     nearest: Tensor

@@ -1,4 +1,4 @@
-"""Projections on a plane within the box [0, 1]^D: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, Eq. 4.
+"""Projections on a plane within [0, 1]^D: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, Eq. 4.
 
 They sort the D elements; here Newton's method finds the same in a few passes over them.
 """
@@ -17,9 +17,9 @@ _PRECISION = 1e-6
 def project_on_plane(points: Tensor, normals: Tensor, excesses: Tensor, norm: Norm) -> Tensor:
     """Return the smallest moves (n, D) that take the points to their planes and keep them in [0, 1].
 
-    A move changes element i by -sign(w_i) min(s, c_i) (Linf) or by -w_i min(s, c_i / |w_i|) (L2): c_i is the room
-    it has in that direction, and s the least number, one for all elements, with which the plane is reached.
-    Where no s reaches it, the move is the one that comes nearest.
+    A move changes element i by -sign(w_i) min(s, c_i) (Linf) or by -w_i min(s, c_i / |w_i|) (L2): c_i is the
+    room it has in that direction, and s the least number, one for all elements, with which the plane is
+    reached. Where no s reaches it, the move is the one that comes nearest.
 
     Args:
         points: (n, D) in [0, 1].
@@ -39,7 +39,7 @@ def project_on_plane(points: Tensor, normals: Tensor, excesses: Tensor, norm: No
 
 
 def _scale(weights: Tensor, limits: Tensor, wanted: Tensor) -> Tensor:
-    """Return (n, 1) the least s >= 0 at which sum_i a_i min(s, l_i) is the wanted (n,), or all limits are met.
+    """Return (n, 1) the least s >= 0 at which sum_i a_i min(s, l_i) is as wanted (n,), or all limits are met.
 
     The sum is concave and piecewise linear in s, so that Newton's steps from 0 rise to the solution.
     """

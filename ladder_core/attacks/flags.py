@@ -1,6 +1,6 @@
 """AutoAttack's own doubts, as measurements: after ``checks.py`` of its code (Croce and Hein).
 
-What they mean for a verdict is judged elsewhere; that Square breaks what gradients did not is in the components.
+What they mean for a verdict is judged elsewhere; what Square alone broke is in the components.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Flags:
     Attributes:
         samples: How many it has.
         classes: K, logits of a sample.
-        variation: Largest L2 distance between two of five answers to one image, each scaled to length 1; 0 where
-            the model is deterministic. The official code doubts from 1e-4 on.
+        variation: Largest L2 distance between two of five answers to one image, each scaled to length 1;
+            0 where the model is deterministic. The official code doubts from 1e-4 on.
         accuracies: Counts of right answers in the five passes.
-        probabilities: Every output lies in [0, 1] and sums to 1: it is not of logits, and the losses saturate.
+        probabilities: Outputs lie in [0, 1] and sum to 1: they are no logits, and the losses saturate.
         zero_gradients: By loss ("ce", and "dlr" where it is defined): at how many images the gradient is 0.
         wrong_gradients: Likewise, at how many it is not finite.
     """
@@ -52,7 +52,8 @@ def measure_flags(model: nn.Module, images: Tensor, labels: Tensor) -> Flags:
     passes = [oracle.logits(images, rows) for _ in range(_PASSES)]
     scaled = torch.stack([logits / (logits.norm(dim=1, keepdim=True) + 1e-10) for logits in passes])
     apart = (scaled[:, None] - scaled[None]).norm(dim=3)
-    zero, wrong = {}, {}
+    zero: dict[str, int] = {}
+    wrong: dict[str, int] = {}
     losses: tuple[LossName, ...] = ("ce", "dlr") if passes[0].shape[1] >= 3 else ("ce",)
     for loss in losses:
         gradient, _, _ = oracle.gradient(images, attack_loss(loss, labels), rows)

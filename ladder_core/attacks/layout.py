@@ -27,9 +27,9 @@ class _ChannelsLast(nn.Module):
 def in_fast_layout(model: nn.Module, images: Tensor) -> nn.Module:
     """Return the model as it is computed fastest: on a CPU its images are laid out channels last.
 
-    Convolutions then need not reorder them, and pooling is vectorised: a LeNet's gradients take 0.6 of the time, a
-    small ResNet's 0.7. A model that cannot (one that takes a ``view`` of its features) is returned as it is, and
-    so is any on a GPU, whose float32 convolutions gain nothing.
+    Convolutions then need not reorder them, and pooling is vectorised: a LeNet's gradients take 0.6 of the
+    time, a small ResNet's 0.7. A model that cannot (one that takes a ``view`` of its features) is returned
+    as it is, and so is any on a GPU, whose float32 convolutions gain nothing.
 
     Args:
         model: Images in [0, 1] to logits.

@@ -50,13 +50,13 @@ def single(
 def several(
     rows: Tensor, images: Tensor, labels: Tensor, aims: Tensor, streams: SampleStreams
 ) -> Iterator[Pairs]:
-    """Take the given rows with all of their targets (B, T), in parts of no more pairs than the batch has rows.
+    """Take the given rows with all of their targets (B, T), in parts of no more pairs than the batch has.
 
     What becomes of a sample does not depend on the parts.
     """
     count = aims.shape[1]
     keys = torch.stack([streams.branch(rank).keys for rank in range(count)], dim=1)
-    for part in rows.split(max(1, len(images) // count)):
+    for part in torch.split(rows, max(1, len(images) // count)):
         repeated = part.repeat_interleave(count)
         yield Pairs(
             rows=repeated,

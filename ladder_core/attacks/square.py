@@ -144,8 +144,7 @@ def _try(
     asked: int,
 ) -> _Search:
     """Ask the model about one window of each sample."""
-    left = windows.iterations - search.positions
-    proposals = windows.propose(search.states, table, search.positions - begin, left, asked)
+    proposals = windows.propose(search.states, table, search.positions - begin, asked)
     candidates = windows.images(search.images, proposals.states)
     logits = oracle.logits(candidates, search.rows)
     margins = attack_loss("cw", search.labels, search.aims)(logits)

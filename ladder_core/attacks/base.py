@@ -74,11 +74,19 @@ class Oracle:
     ``rows`` say which samples of the attacked batch the images belong to; a sample may come several times.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
-        """Attack a model, images (B, C, H, W) in [0, 1] to logits (B, K), in evaluation mode."""
+    def __init__(self, model: nn.Module, images: Tensor, counting: "Oracle | None" = None) -> None:
+        """Attack a model, images (B, C, H, W) in [0, 1] to logits (B, K), in evaluation mode.
+
+        Args:
+            model: The model, or a faster form of it.
+            images: What is attacked.
+            counting: An oracle of another form of the model, whose counts this one adds to.
+        """
         self._model = model
-        self.queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        self.gradients = torch.zeros_like(self.queries)
+        none = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        self.queries, self.gradients = none, none.clone()
+        if counting is not None:
+            self.queries, self.gradients = counting.queries, counting.gradients
 
     @torch.no_grad()
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:

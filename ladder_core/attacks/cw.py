@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from ladder_core.attacks.arguments import check_batch, require
 from ladder_core.attacks.base import AttackResult, Oracle, finish, per_sample, succeeded
+from ladder_core.attacks.layout import in_fast_layout
 from ladder_core.attacks.losses import attack_loss
 from ladder_core.attacks.samples import Samples, all_rows
 
 # The paper's pixels (tanh(w) + 1) / 2 are 0 and 1 at infinite w only, from where nothing moves. Here tanh
 # runs a little beyond the pixels on both sides, and w is clipped where they end.
-_WITHIN = 0.8
-# A margin, relative to the largest logit, that rounding in a batch of another size cannot undo.
-_ROUNDING = 1e-6
+_WITHIN = 0.7
+# A margin, relative to the largest logit, that rounding in another batch or layout cannot undo.
+_ROUNDING = 1e-5
 # Adam's (Kingma and Ba 2015).
 _MEAN_DECAY, _SQUARE_DECAY, _TINY = 0.9, 0.999, 1e-8
 # Early abort: a descent is looked at so many times, and must have lowered its loss by this factor; where it
@@ -66,13 +67,14 @@ def cw(
     require(initial_constant > 0, "initial_constant", initial_constant, "give a constant above 0")
     oracle, rows = Oracle(model, images), all_rows(images)
     rows = rows[~succeeded(oracle.logits(images, rows), labels, targets)]
+    fast = Oracle(in_fast_layout(model, images), images, counting=oracle)
     objective = _Objective(labels, targets, confidence)
     schedule = _Schedule(iterations, learning_rate, iterations // _LOOKS if abort_early else 0)
     best, search = _Best.begin(images), _Search.begin(rows, initial_constant)
     for step in range(search_steps if len(rows) else 0):
         if step == search_steps - 1 and search_steps >= 10:
             search = search.at_least_success()
-        search = search.narrowed(_descend(oracle, images, objective, search, schedule, best))
+        search = search.narrowed(_descend(fast, images, objective, search, schedule, best))
     taken = max(oracle.gradients.tolist(), default=0)
     return finish(oracle, images, labels, best.images, iterations=taken, targets=targets)
 

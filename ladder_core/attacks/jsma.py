@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ladder_core.attacks.arguments import check_batch, require
 from ladder_core.attacks.base import AttackResult, Oracle, finish, per_sample, succeeded
 from ladder_core.attacks.deepfool import likeliest_others
+from ladder_core.attacks.layout import in_fast_layout
 from ladder_core.attacks.saliency import Front, best_pairs, front_of
 from ladder_core.attacks.samples import Samples, all_rows, check_is_due
 
@@ -49,13 +50,13 @@ def jsma(
     require(top_k >= 2, "top_k", top_k, "give at least 2")
     budget = int(gamma * images[0].numel() / 2) if len(images) else 0
     oracle, rows, found = Oracle(model, images), all_rows(images), images.clone()
-    logits = oracle.logits(images, rows)
+    fast, logits = Oracle(in_fast_layout(model, images), images, counting=oracle), oracle.logits(images, rows)
     aims = likeliest_others(logits, labels, top_k - 1) if targets is None else targets[:, None]
     for aim in aims.unbind(dim=1):
         rows = rows[~succeeded(logits, labels[rows], None if targets is None else targets[rows])]
         if len(rows) == 0 or budget == 0:
             break
-        _approach(oracle, _Changing.begin(rows, images, labels, targets, aim), theta, budget, found)
+        _approach(fast, _Changing.begin(rows, images, labels, targets, aim), theta, budget, found)
         logits = oracle.logits(found[rows], rows)
     taken = int(oracle.gradients.max()) // 2 if len(images) else 0
     return finish(oracle, images, labels, found, iterations=taken, targets=targets)

@@ -1,4 +1,4 @@
-"""What Square Attack proposes: Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049, Algorithms 2 and 3.
+"""What Square Attack proposes: Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049, section 3.
 
 Sizes and signs are drawn as in AutoAttack's code, but for each sample on its own, as in the paper.
 """
@@ -62,28 +62,27 @@ class LinfWindows:
         return (originals + shift).clamp_(0, 1)
 
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
-        """Draw (n, calls * ahead, 3 + C): top, left, side and signs of iterations from the positions (n,) on."""
+        """Draw (n, calls * ahead, 3 + C) from the positions (n,) on: top, left, side (0 past the end), signs."""
         channels, height, width = shape
         numbers = positions[:, None] + torch.arange(calls * _AHEAD, device=positions.device)
         drawn = streams.uniform_at(numbers, 2 + channels)
         sides = torch.tensor(
-            [window_side(number, self.share, height, width, 1) for number in range(self.iterations)],
+            [window_side(number, self.share, height, width, 1) for number in range(self.iterations)] + [0],
             device=positions.device,
-        )[numbers.clamp_max(self.iterations - 1)]
+        )[numbers.clamp_max(self.iterations)]
         top, left = drawn[:, :, 0] * (height - sides), drawn[:, :, 1] * (width - sides)
         return torch.cat(
             [torch.stack([top.floor(), left.floor(), sides], dim=2), (drawn[:, :, 2:] < 0.5).float()], dim=2
         )
 
-    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int) -> Proposals:
+    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, asked: int) -> Proposals:
         """Find each sample's next window that changes something, among the next few.
 
         Args:
             states: (n, C, H, W) bool.
             table: As drawn.
             offsets: (n,) int64, iterations taken since.
-            left: (n,) int64, iterations that remain.
-            asked: Not used: samples go at their own pace.
+            asked: Of no use here: samples go at their own pace.
         """
         del asked
         every = torch.arange(len(states), device=states.device)
@@ -91,7 +90,7 @@ class LinfWindows:
         windows = table[every[:, None], offsets[:, None] + ahead]
         inside, signs = _inside(windows, states.shape[2:]), windows[:, :, 3:] > 0.5
         differs = states[:, None] != signs[..., None, None]
-        changes = (inside[:, :, None] & differs).flatten(2).any(dim=2) & (ahead < left[:, None])
+        changes = (inside[:, :, None] & differs).flatten(2).any(dim=2)
         first, changed = changes.byte().argmax(dim=1), changes.any(dim=1)
         chosen = (inside[every, first] & per_sample(changed, inside[:, 0]))[:, None]
         proposed = torch.where(chosen, signs[every, first][..., None, None], states)
@@ -141,14 +140,13 @@ class L2Windows:
         numbers = positions[:, None] + torch.arange(calls, device=positions.device)
         return streams.uniform_at(numbers, 5 + shape[0])
 
-    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, left: Tensor, asked: int) -> Proposals:
+    def propose(self, states: Tensor, table: Tensor, offsets: Tensor, asked: int) -> Proposals:
         """Move the length of one window into another.
 
         Args:
             states: (n, C, H, W) perturbations of images in [0, 1].
             table: As drawn.
             offsets: (n,) int64, the same for all: iterations taken since.
-            left: (n,) int64, not used: all samples take one iteration.
             asked: Iterations taken altogether, by which windows shrink.
         """
         side = self._side(asked, states.shape)
@@ -196,11 +194,12 @@ def _patterns(side: int, turned: Tensor, like: Tensor) -> Tensor:
 
 
 def _hill(height: int, width: int) -> Tensor:
-    """Return (height, width) of length 1: rectangles around the middle, each adding the less the wider it is."""
-    hill = torch.zeros(height, width)
+    """Return (height, width) of length 1: rectangles around the middle, the wider the fainter."""
+    hill: Tensor = torch.zeros(height, width)
     top, left = height // 2, width // 2
     for ring in range(max(top, left) + 1):
         rows = slice(max(top - ring, 0), max(top + ring + 1, 0))
         columns = slice(max(left - ring, 0), max(left + ring + 1, 0))
         hill[rows, columns] += 1 / (ring + 1) ** 2
-    return hill / hill.norm()
+    length: Tensor = hill.norm()
+    return hill / length

@@ -1,0 +1,150 @@
+"""AutoAttack and its components beside the official code: python -m benchmarks.attacks --work DIR.
+
+Needs the extra ``bench`` (pip install -e '.[bench]'), ``mnist.npz`` and ``cifar10.zip``. Networks are trained
+once and kept in the work directory, as is every finished case: a run that was stopped goes on.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.attacks.autoattack import Case, Outcome, compare, mcnemar, median_disagreements
+from benchmarks.attacks.networks import RECIPES, load_images, load_network
+from ladder_core.attacks import Norm
+
+MNIST_RADII = (0.05, 0.1, 0.2, 0.3)
+CIFAR_RADII = (2 / 255, 4 / 255, 8 / 255)
+L2_RADII = {"mnist": 1.5, "cifar10": 0.5}
+COMPONENTS = ("apgd-ce", "apgd-t", "fab-t", "square")
+COMPONENT_SAMPLES = 100
+
+HEADER = """\
+# Attacks beside the official AutoAttack
+
+`python -m benchmarks.attacks`: PyPI `pyautoattack` 0.2.0, torch {}, one thread of {}, CPU time.
+{} of {} cases.
+
+Robust accuracy is the median of the seeds, on all samples; calls are images that the model was asked about,
+those of gradients among them; p is McNemar's exact, of the first seed's verdicts.
+
+| attack | network | norm | radius | n | robust ours | official | p | calls ours | official \
+| CPU s ours | official | ratio |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="where networks and finished cases are kept")
+    parser.add_argument("--mnist", type=Path, default=os.environ.get("LADDER_TEST_MNIST"))
+    parser.add_argument("--cifar10", type=Path, default=os.environ.get("LADDER_TEST_CIFAR10"))
+    parser.add_argument("--only", metavar="TEXT", default="", help="the cases whose name holds TEXT")
+    parser.add_argument("--samples", type=int, default=500, help="test images of MNIST; of CIFAR-10 100")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each side")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/attacks.md"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # the peers' CPU time and ours, on equal terms
+    options.work.mkdir(parents=True, exist_ok=True)
+    chosen = [case for case in cases(options.samples) if options.only in str(case)]
+    if not chosen:
+        parser.error(f"--only {options.only}: no case is called so; the first is {cases(options.samples)[0]}")
+    for case in chosen:
+        if case_file(options.work, case).exists():
+            continue
+        dataset = RECIPES[case.network].dataset
+        paths = {"mnist": options.mnist, "cifar10": options.cifar10}
+        if paths[dataset] is None:
+            parser.error(f"--{dataset}: give the path of the data, or set LADDER_TEST_{dataset.upper()}")
+        print(case, file=sys.stderr, flush=True)
+        network = load_network(case.network, paths, options.work)
+        images, labels = load_images(dataset, paths[dataset], options.work).test
+        keep(options.work, case, compare(case, network, images, labels, list(range(options.seeds))))
+    options.results.write_text(report(options.work, cases(options.samples)))
+
+
+def cases(samples: int) -> list[Case]:
+    """Every comparison, the cheap ones first."""
+    found: list[Case] = []
+    for network, recipe in RECIPES.items():
+        mnist = recipe.dataset == "mnist"
+        count = samples if mnist else min(samples, 100)
+        radii = MNIST_RADII if mnist else CIFAR_RADII
+        few = min(count, COMPONENT_SAMPLES)
+        found += [Case("standard", network, "linf", radius, count) for radius in radii]
+        norms: list[tuple[Norm, float]] = [("linf", radii[1]), ("l2", L2_RADII[recipe.dataset])]
+        found += [Case(part, network, norm, radius, few) for norm, radius in norms for part in COMPONENTS]
+    return sorted(found, key=lambda case: (case.attack == "standard", case.samples))
+
+
+def case_file(work: Path, case: Case) -> Path:
+    return work / (str(case).replace(" ", "_") + ".json")
+
+
+def keep(work: Path, case: Case, outcome: Outcome) -> None:
+    unfinished = case_file(work, case).with_suffix(".part")
+    unfinished.write_text(json.dumps(outcome.as_json()))
+    unfinished.replace(case_file(work, case))
+
+
+def report(work: Path, wanted: list[Case]) -> str:
+    """The tables, of every case that is finished."""
+    finished = [
+        (case, Outcome.from_json(json.loads(case_file(work, case).read_text())))
+        for case in wanted
+        if case_file(work, case).exists()
+    ]
+    lines = [HEADER.format(torch.__version__, processor(), len(finished), len(wanted))]
+    lines += [table_row(case, outcome) for case, outcome in finished]
+    lines += ["\n## Samples on which the two disagree\n"]
+    listed = [
+        f"- {case}, row {row}: broken by {seeds}"
+        for case, outcome in finished
+        for row, seeds in outcome.disagreements.items()
+    ]
+    lines += listed or ["None."]
+    beyond = [str(case) for case, outcome in finished if too_far(case, outcome)]
+    lines += ["\n## Beyond the limits\n", *(f"- {name}" for name in beyond or ["none"])]
+    return "\n".join(lines) + "\n"
+
+
+def too_far(case: Case, outcome: Outcome) -> bool:
+    """Standard: more than 1 sample in 500 apart, at least one. Components: McNemar's p below 0.05."""
+    if case.attack == "standard":
+        return median_disagreements(outcome) > max(1, case.samples / 500)
+    return mcnemar(outcome) < 0.05
+
+
+def table_row(case: Case, outcome: Outcome) -> str:
+    sides = (outcome.ours, outcome.official)
+    robust = [1 - statistics.median(len(broken) for broken in side.broken) / case.samples for side in sides]
+    calls = [statistics.median(side.calls) for side in sides]
+    seconds = [statistics.median(side.seconds) for side in sides]
+    ratios = [b / a for a, b in zip(outcome.ours.seconds, outcome.official.seconds, strict=True)]
+    radius = f"{case.epsilon * 255:.0f}/255" if case.network.startswith("resnet") else f"{case.epsilon:g}"
+    radius = f"{case.epsilon:g}" if case.norm == "l2" else radius
+    cells = [
+        case.attack, case.network, case.norm, radius, case.samples, *(f"{share:.1%}" for share in robust),
+        f"{mcnemar(outcome):.2f}", *(f"{count:,.0f}" for count in calls),
+        *(f"{time:.1f}" for time in seconds), f"{statistics.median(ratios):.2f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def processor() -> str:
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ladder_core.checks.values import Contradictions, Duplicates
 from ladder_core.datasets import Split
+from ladder_core.datasets.base import Indices
 
 CODE_SIDE = 16
 """Images are compared at this size first, for speed, then as they are."""
@@ -25,7 +26,7 @@ def find_duplicates(
     test: Split,
     train: Split,
     *,
-    compared: int,
+    compared: Indices,
     given: bool,
     batch_size: int,
     device: torch.device,
@@ -39,14 +40,14 @@ def find_duplicates(
     Args:
         test: All of it is looked up by digest.
         train: Searched.
-        compared: How many of the first test images are compared for near duplicates.
+        compared: (n,) positions of the test images that are compared for near duplicates.
         given: Whether the upload said which images are for testing.
         batch_size: Images at a time.
         device: Where images are compared.
         on_step: Called with the share done; may raise to stop.
     """
-    positions = np.arange(min(compared, len(test)))
-    codes = torch.cat([_codes(images) for _, images, _ in test.subset(positions).batches(batch_size, device)])
+    chosen = test.subset(compared)
+    codes = torch.cat([_codes(images) for _, images, _ in chosen.batches(batch_size, device)])
     digests = np.concatenate([_digests(images) for _, images, _ in test.batches(batch_size)])
     best = torch.full((len(codes),), -1.0, device=device)
     nearest = torch.zeros(len(codes), dtype=torch.int64, device=device)
@@ -57,11 +58,10 @@ def find_duplicates(
         nearest = torch.where(likeness > best, which + int(places[0]), nearest)
         best = torch.maximum(best, likeness)
         on_step((int(places[-1]) + 1) / len(train))
-    likely = (best > _LIKELY).cpu().numpy() & ~exact[positions]
-    near = _near(
-        test.subset(positions[likely]), train.subset(nearest.cpu().numpy()[likely]), batch_size, device
-    )
-    return Duplicates(len(test), len(train), int(exact.sum()), len(positions), near, given)
+    likely = (best > _LIKELY).cpu().numpy() & ~exact[compared]
+    partners = train.subset(nearest.cpu().numpy()[likely])
+    near = _near(chosen.subset(np.flatnonzero(likely)), partners, batch_size, device)
+    return Duplicates(len(test), len(train), int(exact.sum()), len(compared), near, given)
 
 
 def _near(test: Split, train: Split, batch_size: int, device: torch.device) -> int:

@@ -65,17 +65,19 @@ def climb(
 
 
 def probe_repeats(model: nn.Module, images: Tensor) -> Repeats:
-    """Ask a model about a batch (B, C, H, W) twice, and about its first half alone."""
+    """Ask a model about a batch (B, C, H, W) twice, and about its first half beside black images."""
     half = (len(images) + 1) // 2
+    company = images.clone()
+    company[half:] = 0
     with torch.no_grad(), full_precision(images.device):
-        first, second, alone = model(images), model(images), model(images[:half])
-    repeated, regrouped = _scaled_difference(first, second), _scaled_difference(first[:half], alone)
+        first, second, third = model(images), model(images), model(company)
+    repeated, regrouped = _scaled_difference(first, second), _scaled_difference(first[:half], third[:half])
     found = torch.stack(
         [
             repeated.double(),
             (first.argmax(dim=1) != second.argmax(dim=1)).sum().double(),
             regrouped.double(),
-            (first[:half].argmax(dim=1) != alone.argmax(dim=1)).sum().double(),
+            (first.argmax(dim=1) != third.argmax(dim=1))[:half].sum().double(),
         ]
     ).tolist()
     return Repeats(len(images), found[0], int(found[1]), found[2], int(found[3]))

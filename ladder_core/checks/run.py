@@ -47,16 +47,18 @@ class CheckedRun:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many images are looked at, so that the cost does not grow with the dataset.
+    """How much is looked at, so that the cost does not grow with the dataset.
 
     Attributes:
         attacked: Test images that the models are attacked on.
+        square_iterations: Windows that Square tries on each.
         compared: Test images compared for near duplicates.
         searched: Training images searched for duplicates.
         labels: Labels looked at, of each split.
     """
 
     attacked: int = 128
+    square_iterations: int = 500
     compared: int = 2_000
     searched: int = 200_000
     labels: int = 5_000
@@ -79,7 +81,7 @@ def run_checks(
         seed: The job's seed.
         device: Where the models are.
         on_step: Called with the share done; may raise to stop.
-        effort: How many images are looked at.
+        effort: How much is looked at.
     """
     splits = (run.train, run.test)
     # A model that draws random numbers draws them from torch's own streams.
@@ -88,6 +90,7 @@ def run_checks(
             (run.original, run.hardened),
             run.test.stratified(effort.attacked, numpy_stream(seed, "checks-attacked")),
             run.threat,
+            square_iterations=effort.square_iterations,
             batch_size=batch_size,
             seed=seed,
             device=device,
@@ -104,7 +107,7 @@ def run_checks(
     duplicates = find_duplicates(
         run.test,
         run.train.stratified(effort.searched, numpy_stream(seed, "checks-searched")),
-        compared=effort.compared,
+        compared=run.test.stratified_positions(effort.compared, numpy_stream(seed, "checks-compared")),
         given=run.test_given,
         batch_size=batch_size,
         device=device,
@@ -121,15 +124,16 @@ def run_checks(
 
 def _judge_model(of: Model, probes: Probes, run: CheckedRun) -> Iterator[Check]:
     measured, threat = run.measurements, run.threat
-    yield judging.judge_black_box(of, [*_asked(probes.transfer), *black_box_contests(measured, of, threat)])
+    black_boxes = [*_asked(probes.transfer, probes.square), *black_box_contests(measured, of, threat)]
+    yield judging.judge_black_box(of, black_boxes)
     yield judging.judge_one_step(of, [*_asked(probes.one_step), *one_step_contests(measured, of, threat)])
     yield judging.judge_unbounded(of, probes.unbounded, measured.curves)
     yield judging.judge_zero_gradients(of, probes.gradients)
     yield judging.judge_non_finite(of, probes.gradients)
     yield judging.judge_determinism(of, probes.repeats)
-    yield judging.judge_square(of, square_contests(measured, of, threat))
+    yield judging.judge_square(of, [*_asked(probes.square), *square_contests(measured, of, threat)])
     yield judging.judge_losses(of, probes.losses)
 
 
-def _asked(contest: Contest | None) -> list[Contest]:
-    return [] if contest is None else [contest]
+def _asked(*contests: Contest | None) -> list[Contest]:
+    return [contest for contest in contests if contest is not None]

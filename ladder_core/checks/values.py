@@ -39,8 +39,8 @@ class Repeats:
         images: How many.
         repeated: Difference between two runs of the same batch.
         repeated_changed: Images whose prediction changed between them.
-        regrouped: Difference between a run of the batch and one of its halves.
-        regrouped_changed: Images whose prediction changed between those.
+        regrouped: Difference between a run of the batch and one with its second half replaced.
+        regrouped_changed: Images of the first half whose prediction changed between those.
     """
 
     images: int
@@ -96,6 +96,7 @@ class Probes:
     unbounded: Unbounded | None
     one_step: Contest | None
     transfer: Contest | None
+    square: Contest | None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,12 @@ from ladder_schema.jobs import ArtifactName
 from ladder_schema.report import Accuracy, Report
 
 CONFIG = {"method": "ladder", "preset": "quick", "threat_model": {"epsilon": 0.1}}
-SETTINGS = {"white_box": "white box", "transfer": "transferred"}
+SOURCES = {
+    "white_box": "the same model",
+    "transfer": "the original",
+    "surrogate": "another model",
+    "fixed": "the original's latents",
+}
 console = Console(highlight=False, markup=False)  # what is printed may hold brackets of its own
 
 
@@ -63,10 +68,13 @@ def run(directory: Path, results: Path) -> None:
 
 def show(report: Report, files: dict[ArtifactName, Path]) -> None:
     table = Table("accuracy on", "attack made against", "before", "after", title="Before and after hardening")
-    table.add_row("clean images", "", percent(report.clean_before), percent(report.clean_after))
-    for attack in report.attacks:
-        name = f"{attack.attack.upper()} examples"
-        table.add_row(name, SETTINGS[attack.setting], percent(attack.before), percent(attack.after))
+    measured = report.measurements
+    rows = [("clean images", "", measured.clean)]
+    for attack in measured.attacks:
+        rows.append((f"{attack.attack.upper()} examples", SOURCES[attack.setting], attack.outcome))
+    rows.append(("the worst of them", SOURCES["white_box"], measured.worst_case))
+    for name, source, outcome in rows:
+        table.add_row(name, source, percent(outcome.before), percent(outcome.after))
     console.print(table)
     console.print(report.verdict.headline)
     for name, path in files.items():

@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "standard": {
         "evaluation": {
-            "attacks": ("fgsm", "pgd", "cw", "deepfool", "jsma"),
+            "attacks": ("fgsm", "pgd", "di_fgsm", "cw", "deepfool", "jsma"),
             "autoattack": "standard",
             "black_box": ("transfer", "surrogate"),
             "curve_points": 8,
@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "generator": {"steps": 15_000},
         "retraining": {"epochs": 15},
         "evaluation": {
-            "attacks": ("fgsm", "pgd", "cw", "deepfool", "jsma", "square"),
+            "attacks": ("fgsm", "pgd", "di_fgsm", "cw", "deepfool", "jsma", "square"),
             "pgd_steps": 100,
             "pgd_restarts": 3,
             "autoattack": "standard",

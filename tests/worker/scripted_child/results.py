@@ -10,15 +10,14 @@ from typing import Any
 
 
 def report(start: dict[str, Any]) -> dict[str, Any]:
-    accuracy = {"correct": 9, "total": 10}
+    outcome = {"both": 9, "only_before": 0, "only_after": 0, "neither": 1}
     count_fields = {"classes": 10, "latent_dimension": 4, "parameter_count": 50}
     return {
         "created_at": datetime.now(UTC).isoformat(),
         "config": start["config"],
         "verdict": {"recommendation": "deploy", "headline": "Fine."},
-        "clean_before": accuracy,
-        "clean_after": accuracy,
-        "attacks": [],
+        "measurements": {"clean": outcome, "attacks": [], "worst_case": outcome},
+        "hardened_sha256": hashlib.sha256(b"a model").hexdigest(),
         "model": {"sha256": sha256(start["model"]), **count_fields, "head": "fc", "output": "logits"},
         "dataset": {
             "sha256": sha256(start["dataset"]),

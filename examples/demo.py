@@ -69,10 +69,11 @@ def run(directory: Path, results: Path) -> None:
 def show(report: Report, files: dict[ArtifactName, Path]) -> None:
     table = Table("accuracy on", "attack made against", "before", "after", title="Before and after hardening")
     measured = report.measurements
-    rows = [("clean images", "", measured.clean)]
-    for attack in measured.attacks:
-        rows.append((f"{attack.attack.upper()} examples", SOURCES[attack.setting], attack.outcome))
-    rows.append(("the worst of them", SOURCES["white_box"], measured.worst_case))
+    attacked = [
+        (f"{each.attack.upper()} examples", SOURCES[each.setting], each.outcome) for each in measured.attacks
+    ]
+    worst = ("the worst of them", SOURCES["white_box"], measured.worst_case)
+    rows = [("clean images", "", measured.clean), *attacked, worst]
     for name, source, outcome in rows:
         table.add_row(name, source, percent(outcome.before), percent(outcome.after))
     console.print(table)

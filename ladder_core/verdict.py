@@ -4,9 +4,9 @@ White-box accuracy decides, at its worst over the attacks, image by image: an at
 the hardened model can be held off without any robustness being there. Where the checks say that the model
 misleads its attackers rather than withstands them, no figure decides.
 
-A gain counts when McNemar's exact test on the same images says so at 5%, over all the attacks together (Holm
-1979): of twenty attacks one would else seem weaker by chance. Examples made against the original cannot show a
-gain, since they are white-box for the original alone. A loss counts without that correction, so that
+A gain counts when McNemar's exact test on the same images says so at 5%, over all the attacks together
+(Holm 1979): of twenty attacks one would else seem weaker by chance. Examples made against the original cannot
+show a gain, since they are white-box for the original alone. A loss counts without that correction, so that
 what is uncertain errs towards care.
 """
 

@@ -62,7 +62,7 @@ class LinfWindows:
         return (originals + shift).clamp_(0, 1)
 
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
-        """Draw (n, calls * ahead, 3 + C) from the positions (n,) on: top, left, side (0 past the end), signs."""
+        """Draw (n, calls * ahead, 3 + C) from positions (n,) on: top, left, side (0 past the end), signs."""
         channels, height, width = shape
         numbers = positions[:, None] + torch.arange(calls * _AHEAD, device=positions.device)
         drawn = streams.uniform_at(numbers, 2 + channels)

@@ -1,10 +1,10 @@
 """The evaluation of a hardening job, in order: what is measured, on which images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ladder_core.attacks import LadderAttacker
 from ladder_core.checkpoints import Keeper
@@ -23,10 +23,19 @@ from ladder_core.evaluation.distortion import minimal_distortion
 from ladder_core.evaluation.ladder_attack import measure_ladder_attack
 from ladder_core.evaluation.ledger import Ledger, OnStep
 from ladder_core.evaluation.subjects import Subjects
+from ladder_core.evaluation.trade_off import (
+    Hardening,
+    Varied,
+    clean_accuracy,
+    measure_trade_off,
+    robust_accuracy,
+    trade_off_values,
+)
 from ladder_core.evaluation.white_box import Verdicts, measure_attack, replayed_result, white_box_result
 from ladder_core.evaluation.worst_case import class_results, worst_case
 from ladder_core.progress import Progress
 from ladder_schema.report import (
+    Accuracy,
     AttackName,
     AttackResult,
     Calibrations,
@@ -36,6 +45,8 @@ from ladder_schema.report import (
     ExampleSummary,
     Measurements,
     Setting,
+    TradeOff,
+    TradeOffPoint,
 )
 
 
@@ -60,6 +71,7 @@ def evaluate(
     progress: Progress,
     *,
     trained_on: AttackName,
+    harden: Mapping[Varied, Hardening],
     attacker: LadderAttacker | None = None,
 ) -> Evaluation:
     """Measure both models on the same images.
@@ -69,6 +81,7 @@ def evaluate(
         keeper: Keeps each measurement for another attempt.
         progress: In the evaluation's stage.
         trained_on: The attack whose examples the hardening trained on.
+        harden: Hardens anew with another value of a setting, for the trade-offs.
         attacker: LADDER's attack on the original, where the method is LADDER.
     """
     plan = _Plan.of(subjects)
@@ -83,7 +96,7 @@ def evaluate(
     if attacker is not None:
         result, summary = measure_ladder_attack(attacker, subjects, ledger, subjects.choose(None), clean)
         results += [] if result is None else [result]
-    measurements = _measurements(subjects, ledger, clean, attacked, results)
+    measurements = _measurements(subjects, ledger, clean, attacked, results, harden)
     return Evaluation(measurements, _checks(subjects, ledger, measurements), summary)
 
 
@@ -138,6 +151,8 @@ class _Plan:
             costs["curve"] = 2.0 * config.pgd_steps * len(self.subjects.choose(config.curve_samples))
         if config.corruptions:
             costs["corruptions"] = 200.0 * len(self.subjects.choose(config.corruption_samples))
+        for varied, values in trade_off_values(config).items():
+            costs[f"trade-off-{varied}"] = 10.0 * len(values) * len(self.subjects.train)
         return costs
 
 
@@ -203,7 +218,12 @@ def _surrogate_results(
 
 
 def _measurements(
-    subjects: Subjects, ledger: Ledger, clean: Tensor, attacked: _Attacked, results: Sequence[AttackResult]
+    subjects: Subjects,
+    ledger: Ledger,
+    clean: Tensor,
+    attacked: _Attacked,
+    results: Sequence[AttackResult],
+    harden: Mapping[Varied, Hardening],
 ) -> Measurements:
     labels = torch.from_numpy(subjects.test.targets())
     right = clean == labels[:, None]
@@ -219,6 +239,7 @@ def _measurements(
         confusions=confusions(clean, labels, strongest(attacked.attacks), subjects.classes),
         curves=_curves(subjects, ledger, clean),
         distortions=tuple(minimal_distortion(found) for found in attacked.attacks if found.attack.is_minimal),
+        trade_offs=tuple(_trade_offs(subjects, ledger, harden)),
         calibration=_calibrations(subjects, ledger),
         corruptions=_corruptions(subjects, ledger),
         average_ranks=tuple(rank for rank in ranks if rank is not None),
@@ -243,6 +264,45 @@ def _curves(subjects: Subjects, ledger: Ledger, clean: Tensor) -> tuple[EpsilonC
         return ()
     positions = subjects.choose(subjects.config.curve_samples)
     return (measure_curve(subjects, ledger, positions, clean),)
+
+
+def _trade_offs(subjects: Subjects, ledger: Ledger, harden: Mapping[Varied, Hardening]) -> Iterator[TradeOff]:
+    """Vary each setting that was asked for; robust accuracy is under white-box PGD, as in the curve."""
+    attack = bind("pgd", subjects.threat_model, subjects.config)
+    whole = subjects.test.subset(subjects.choose(None))
+    attacked = subjects.test.subset(subjects.choose(subjects.config.curve_samples))
+
+    def measure(model: nn.Module) -> tuple[Accuracy, Accuracy]:
+        return clean_accuracy(model, whole, subjects), robust_accuracy(attack, model, attacked, subjects)
+
+    for varied, values in trade_off_values(subjects.config).items():
+        name, hardening = f"trade-off-{varied}", harden[varied]
+
+        def points(
+            known: Sequence[TradeOffPoint],
+            keep: Callable[[TradeOffPoint], None],
+            on_step: OnStep,
+            varied: Varied = varied,
+            values: Sequence[float] = values,
+            hardening: Hardening = hardening,
+        ) -> Sequence[TradeOffPoint]:
+            done = len(known)
+
+            def kept(point: TradeOffPoint) -> None:
+                nonlocal done
+                keep(point)
+                done += 1
+
+            def hardened(value: float) -> nn.Module:
+                return hardening(value, lambda share: on_step((done + share) / len(values)))
+
+            found = measure_trade_off(
+                varied, values, hardened, measure, attack=attack.name, known=known, on_point=kept
+            )
+            return found.points
+
+        measured = ledger.results(name, TradeOffPoint, points)
+        yield TradeOff(varied=varied, attack=attack.name, points=tuple(measured))
 
 
 def _calibrations(subjects: Subjects, ledger: Ledger) -> Calibrations:

@@ -5,12 +5,48 @@ from typing import Literal
 
 from torch import nn
 
+from ladder_core.counting import Tally
+from ladder_core.datasets import Split
+from ladder_core.evaluation.bound import BoundAttack
+from ladder_core.evaluation.clean import predict
+from ladder_core.evaluation.subjects import Subjects
+from ladder_schema.config import EvaluationConfig
 from ladder_schema.report import Accuracy, AttackName, TradeOff, TradeOffPoint
 
 Harden = Callable[[float], nn.Module]
 """From a value of the setting to a model hardened with it, and with nothing else changed."""
+Varied = Literal["examples", "rho"]
+Hardening = Callable[[float, Callable[[float], None]], nn.Module]
+"""From a value of the setting, and what to call with the share done, to a model hardened with it."""
 Measure = Callable[[nn.Module], tuple[Accuracy, Accuracy]]
 """From a model to its clean and its robust accuracy, on the same images whichever model it is."""
+
+
+def trade_off_values(config: EvaluationConfig) -> dict[Varied, tuple[float, ...]]:
+    """Return the settings that are to be varied, each with its values."""
+    asked: dict[Varied, tuple[float, ...]] = {
+        "examples": config.trade_off_examples,
+        "rho": config.trade_off_rho,
+    }
+    return {varied: values for varied, values in asked.items() if values}
+
+
+def clean_accuracy(model: nn.Module, split: Split, subjects: Subjects) -> Accuracy:
+    """Return a model's accuracy on a split's own images."""
+    tally = Tally(subjects.device)
+    for _, images, labels in split.batches(subjects.batch_size, subjects.device):
+        tally.add(predict(model, images) == labels)
+    return tally.accuracy()
+
+
+def robust_accuracy(attack: BoundAttack, model: nn.Module, split: Split, subjects: Subjects) -> Accuracy:
+    """Return a model's accuracy on a split's images under a white-box attack."""
+    tally = Tally(subjects.device)
+    for positions, images, labels in split.batches(subjects.batch_size, subjects.device):
+        stream = subjects.stream(f"trade-off-{attack.name}", int(positions[0]))
+        success = attack.run(model, images, labels, stream).success
+        tally.add((predict(model, images) == labels) & ~success)
+    return tally.accuracy()
 
 
 def measure_trade_off(

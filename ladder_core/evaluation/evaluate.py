@@ -1,19 +1,18 @@
 """The evaluation of a hardening job, in order: what is measured, on which images."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ladder_core.attacks import LadderAttacker
 from ladder_core.checkpoints import Keeper
 from ladder_core.checks import CheckedRun, Effort, run_checks
 from ladder_core.counting import paired
 from ladder_core.datasets.base import Indices
-from ladder_core.evaluation.autoattack import AutoAttackVerdicts, bind_autoattack, measure_autoattack
+from ladder_core.evaluation.autoattack import AutoAttackVerdicts, measure_autoattack
 from ladder_core.evaluation.black_box import measure_surrogate, rank_models
-from ladder_core.evaluation.bound import BoundAttack, bind
 from ladder_core.evaluation.calibration import calibration
 from ladder_core.evaluation.clean import measure_clean
 from ladder_core.evaluation.confusion import confusions, strongest
@@ -22,20 +21,13 @@ from ladder_core.evaluation.curves import measure_curve
 from ladder_core.evaluation.distortion import minimal_distortion
 from ladder_core.evaluation.ladder_attack import measure_ladder_attack
 from ladder_core.evaluation.ledger import Ledger, OnStep
+from ladder_core.evaluation.plan import Plan
 from ladder_core.evaluation.subjects import Subjects
-from ladder_core.evaluation.trade_off import (
-    Hardening,
-    Varied,
-    clean_accuracy,
-    measure_trade_off,
-    robust_accuracy,
-    trade_off_values,
-)
+from ladder_core.evaluation.trade_off import Hardening, Varied, measure_trade_offs
 from ladder_core.evaluation.white_box import Verdicts, measure_attack, replayed_result, white_box_result
 from ladder_core.evaluation.worst_case import class_results, worst_case
 from ladder_core.progress import Progress
 from ladder_schema.report import (
-    Accuracy,
     AttackName,
     AttackResult,
     Calibrations,
@@ -45,8 +37,6 @@ from ladder_schema.report import (
     ExampleSummary,
     Measurements,
     Setting,
-    TradeOff,
-    TradeOffPoint,
 )
 
 
@@ -84,7 +74,7 @@ def evaluate(
         harden: Hardens anew with another value of a setting, for the trade-offs.
         attacker: LADDER's attack on the original, where the method is LADDER.
     """
-    plan = _Plan.of(subjects)
+    plan = Plan.of(subjects)
     ledger = Ledger.open(keeper, progress, plan.costs(has_ladder=attacker is not None))
     clean = measure_clean(subjects, ledger)
     attacked = _attack(plan, ledger, clean)
@@ -98,62 +88,6 @@ def evaluate(
         results += [] if result is None else [result]
     measurements = _measurements(subjects, ledger, clean, attacked, results, harden)
     return Evaluation(measurements, _checks(subjects, ledger, measurements), summary)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is run on which images.
-
-    Attributes:
-        subjects: Both models.
-        attacks: Each with the positions (n,) of its images.
-        autoattack: Likewise; None where it is off.
-    """
-
-    subjects: Subjects
-    attacks: tuple[tuple[BoundAttack, Indices], ...]
-    autoattack: tuple[BoundAttack, Indices] | None
-
-    @classmethod
-    def of(cls, subjects: Subjects) -> "_Plan":
-        config, threat_model = subjects.config, subjects.threat_model
-        attacks = [bind(name, threat_model, config) for name in config.attacks]
-        chosen = [
-            (attack, subjects.choose(config.costly_samples if attack.is_costly else None))
-            for attack in attacks
-        ]
-        if config.autoattack == "off":
-            return cls(subjects, tuple(chosen), None)
-        bound = bind_autoattack(config.autoattack, threat_model)
-        return cls(subjects, tuple(chosen), (bound, subjects.choose(config.autoattack_samples)))
-
-    @property
-    def replayed(self) -> list[tuple[BoundAttack, Indices]]:
-        """Attacks whose examples are replayed."""
-        return [*self.attacks, *([] if self.autoattack is None else [self.autoattack])]
-
-    def costs(self, *, has_ladder: bool) -> Mapping[str, float]:
-        """Return a rough number of passes for every measurement, for progress."""
-        config, everything = self.subjects.config, len(self.subjects.test)
-        costs = {
-            "clean": 2.0 * everything,
-            "calibration": 2.0 * everything,
-            "checks": 400.0 * min(Effort.attacked, len(self.subjects.choose(None))),
-        }
-        for attack, positions in self.replayed:
-            costs[attack.name] = 2.5 * attack.cost * len(positions)
-            if "surrogate" in config.black_box:
-                costs[f"surrogate-{attack.name}"] = 1.0 * attack.cost * len(positions)
-                costs["surrogate"] = 3.0 * 128 * config.surrogate_steps
-        if has_ladder:
-            costs["ladder"] = 5.0 * len(self.subjects.choose(None))
-        if config.curve_points:
-            costs["curve"] = 2.0 * config.pgd_steps * len(self.subjects.choose(config.curve_samples))
-        if config.corruptions:
-            costs["corruptions"] = 200.0 * len(self.subjects.choose(config.corruption_samples))
-        for varied, values in trade_off_values(config).items():
-            costs[f"trade-off-{varied}"] = 10.0 * len(values) * len(self.subjects.train)
-        return costs
 
 
 @dataclass(frozen=True)
@@ -171,7 +105,7 @@ class _Attacked:
         return worst_case(found)
 
 
-def _attack(plan: _Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
+def _attack(plan: Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
     subjects = plan.subjects
     verdicts = tuple(
         measure_attack(attack, subjects, ledger, positions, clean) for attack, positions in plan.attacks
@@ -195,7 +129,7 @@ def _white_box_results(attacked: _Attacked, trained_on: AttackName) -> list[Atta
 
 
 def _surrogate_results(
-    plan: _Plan, ledger: Ledger, clean: Tensor, trained_on: AttackName
+    plan: Plan, ledger: Ledger, clean: Tensor, trained_on: AttackName
 ) -> list[AttackResult]:
     if "surrogate" not in plan.subjects.config.black_box:
         return []
@@ -239,7 +173,7 @@ def _measurements(
         confusions=confusions(clean, labels, strongest(attacked.attacks), subjects.classes),
         curves=_curves(subjects, ledger, clean),
         distortions=tuple(minimal_distortion(found) for found in attacked.attacks if found.attack.is_minimal),
-        trade_offs=tuple(_trade_offs(subjects, ledger, harden)),
+        trade_offs=measure_trade_offs(subjects, ledger, harden),
         calibration=_calibrations(subjects, ledger),
         corruptions=_corruptions(subjects, ledger),
         average_ranks=tuple(rank for rank in ranks if rank is not None),
@@ -264,45 +198,6 @@ def _curves(subjects: Subjects, ledger: Ledger, clean: Tensor) -> tuple[EpsilonC
         return ()
     positions = subjects.choose(subjects.config.curve_samples)
     return (measure_curve(subjects, ledger, positions, clean),)
-
-
-def _trade_offs(subjects: Subjects, ledger: Ledger, harden: Mapping[Varied, Hardening]) -> Iterator[TradeOff]:
-    """Vary each setting that was asked for; robust accuracy is under white-box PGD, as in the curve."""
-    attack = bind("pgd", subjects.threat_model, subjects.config)
-    whole = subjects.test.subset(subjects.choose(None))
-    attacked = subjects.test.subset(subjects.choose(subjects.config.curve_samples))
-
-    def measure(model: nn.Module) -> tuple[Accuracy, Accuracy]:
-        return clean_accuracy(model, whole, subjects), robust_accuracy(attack, model, attacked, subjects)
-
-    for varied, values in trade_off_values(subjects.config).items():
-        name, hardening = f"trade-off-{varied}", harden[varied]
-
-        def points(
-            known: Sequence[TradeOffPoint],
-            keep: Callable[[TradeOffPoint], None],
-            on_step: OnStep,
-            varied: Varied = varied,
-            values: Sequence[float] = values,
-            hardening: Hardening = hardening,
-        ) -> Sequence[TradeOffPoint]:
-            done = len(known)
-
-            def kept(point: TradeOffPoint) -> None:
-                nonlocal done
-                keep(point)
-                done += 1
-
-            def hardened(value: float) -> nn.Module:
-                return hardening(value, lambda share: on_step((done + share) / len(values)))
-
-            found = measure_trade_off(
-                varied, values, hardened, measure, attack=attack.name, known=known, on_point=kept
-            )
-            return found.points
-
-        measured = ledger.results(name, TradeOffPoint, points)
-        yield TradeOff(varied=varied, attack=attack.name, points=tuple(measured))
 
 
 def _calibrations(subjects: Subjects, ledger: Ledger) -> Calibrations:

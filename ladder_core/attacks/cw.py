@@ -14,7 +14,7 @@ from ladder_core.attacks.samples import Samples, all_rows
 
 # The paper's pixels (tanh(w) + 1) / 2 are 0 and 1 at infinite w only, from where nothing moves. Here tanh
 # runs a little beyond the pixels on both sides, and w is clipped where they end.
-_WITHIN = 0.7
+_WITHIN = 0.6
 # A margin, relative to the largest logit, that rounding in another batch or layout cannot undo.
 _ROUNDING = 1e-5
 # Adam's (Kingma and Ba 2015).

@@ -1,20 +1,23 @@
-"""AutoAttack and its components beside the official code: python -m benchmarks.attacks --work DIR.
+"""Our attacks beside those of the libraries people use: python -m benchmarks.attacks --work DIR.
 
 Needs the extra ``bench`` (pip install -e '.[bench]'), ``mnist.npz`` and ``cifar10.zip``. Networks are trained
 once and kept in the work directory, as is every finished case: a run that was stopped goes on.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import statistics
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from benchmarks.attacks.autoattack import Case, Outcome, compare, mcnemar, median_disagreements
+from benchmarks.attacks.context import Context
 from benchmarks.attacks.networks import RECIPES, load_images, load_network
 from ladder_core.attacks import Norm
 
@@ -23,6 +26,8 @@ CIFAR_RADII = (2 / 255, 4 / 255, 8 / 255)
 L2_RADII = {"mnist": 1.5, "cifar10": 0.5}
 COMPONENTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 COMPONENT_SAMPLES = 100
+OTHERS = ("gradient", "minimal")
+"""Modules whose ``run(context)`` answers with rows."""
 
 HEADER = """\
 # Attacks beside the official AutoAttack
@@ -53,15 +58,21 @@ def main() -> None:
     torch.set_num_threads(1)  # the peers' CPU time and ours, on equal terms
     options.work.mkdir(parents=True, exist_ok=True)
     chosen = [case for case in cases(options.samples) if options.only in str(case)]
-    if not chosen:
-        parser.error(f"--only {options.only}: no case is called so; the first is {cases(options.samples)[0]}")
+    others = [name for name in OTHERS if options.only in name]
+    if not chosen and not others:
+        known = ", ".join([*OTHERS, *map(str, cases(options.samples))])
+        parser.error(f"--only {options.only}: no case is called so; there are {known}")
+    paths = {"mnist": options.mnist, "cifar10": options.cifar10}
+    for dataset, path in paths.items():
+        if path is None:
+            parser.error(f"--{dataset}: give the path of the data, or set LADDER_TEST_{dataset.upper()}")
+    for other in others:
+        if not other_file(options.work, other).exists():
+            run_others(options.work, other, paths, options.seeds)
     for case in chosen:
         if case_file(options.work, case).exists():
             continue
         dataset = RECIPES[case.network].dataset
-        paths = {"mnist": options.mnist, "cifar10": options.cifar10}
-        if paths[dataset] is None:
-            parser.error(f"--{dataset}: give the path of the data, or set LADDER_TEST_{dataset.upper()}")
         print(case, file=sys.stderr, flush=True)
         network = load_network(case.network, paths, options.work)
         images, labels = load_images(dataset, paths[dataset], options.work).test
@@ -85,6 +96,42 @@ def cases(samples: int) -> list[Case]:
 
 def case_file(work: Path, case: Case) -> Path:
     return work / (str(case).replace(" ", "_") + ".json")
+
+
+def other_file(work: Path, name: str) -> Path:
+    return work / f"{name}.json"
+
+
+def run_others(work: Path, name: str, paths: dict[str, Path], seeds: int) -> None:
+    """Run the comparisons of a module, on the networks that every attack breaks."""
+    print(name, file=sys.stderr, flush=True)
+    networks = {
+        network: (
+            load_network(network, paths, work),
+            *load_images(RECIPES[network].dataset, paths[RECIPES[network].dataset], work).test,
+        )
+        for network in ("lenet", "resnet")
+    }
+    module = importlib.import_module(f"benchmarks.attacks.{name}")
+    rows = module.run(Context(networks, tuple(range(seeds))))
+    other_file(work, name).write_text(json.dumps([asdict(row) for row in rows]))
+
+
+def other_tables(work: Path) -> list[str]:
+    rows = [
+        row
+        for name in OTHERS
+        if other_file(work, name).exists()
+        for row in json.loads(other_file(work, name).read_text())
+    ]
+    if not rows:
+        return []
+    lines = ["", "## Gradient attacks and minimal ones", ""]
+    lines += ["| attack | network | setting | ours | peer | verdict | limit kept | note |", "|---" * 8 + "|"]
+    for row in rows:
+        row["passed"] = "yes" if row["passed"] else "no"
+        lines.append("| " + " | ".join(str(value) for value in row.values()) + " |")
+    return lines
 
 
 def keep(work: Path, case: Case, outcome: Outcome) -> None:
@@ -111,7 +158,7 @@ def report(work: Path, wanted: list[Case]) -> str:
     lines += listed or ["None."]
     beyond = [str(case) for case, outcome in finished if too_far(case, outcome)]
     lines += ["\n## Beyond the limits\n", *(f"- {name}" for name in beyond or ["none"])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *other_tables(work)]) + "\n"
 
 
 def too_far(case: Case, outcome: Outcome) -> bool:

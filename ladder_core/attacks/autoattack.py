@@ -178,7 +178,7 @@ class _Evaluation:
         evaluation = cls(Oracle(model, images), images, labels, images.clone(), broken_by)
         for rows in torch.split(all_rows(images), size):
             evaluation.confirm(rows, images[rows])
-        evaluation.close(_Planned("clean", apgd, {}), len(images))
+        evaluation.close("clean", {}, len(images))
         return evaluation
 
     def run(
@@ -207,7 +207,7 @@ class _Evaluation:
             self.iterations = max(self.iterations, result.iterations)
             self.found[rows] = result.images
             self.confirm(rows[result.success], result.images[result.success])
-        self.close(planned, len(remaining))
+        self.close(planned.name, planned.settings, len(remaining), planned.instead_of)
 
     def confirm(self, rows: Tensor, candidates: Tensor) -> None:
         """Ask the model, in the layout in which it was given, whether the candidates (n, ...) break it."""
@@ -215,11 +215,12 @@ class _Evaluation:
             broken = succeeded(self.oracle.logits(candidates, rows), self.labels[rows], None)
             self.broken_by[rows[broken]] = len(self.components)
 
-    def close(self, planned: _Planned, attempted: int) -> None:
+    def close(
+        self, name: str, settings: dict[str, int | str], attempted: int, instead_of: str | None = None
+    ) -> None:
+        """Count what the component broke that has just run."""
         broken = int((self.broken_by == len(self.components)).sum())
-        self.components.append(
-            Component(planned.name, planned.settings, attempted, broken, planned.instead_of)
-        )
+        self.components.append(Component(name, settings, attempted, broken, instead_of))
 
     def result(self, flags: Flags) -> AutoAttackResult:
         return AutoAttackResult(

@@ -15,8 +15,10 @@ from ladder_core.attacks.samples import Samples, all_rows
 from ladder_core.attacks.square_windows import L2Windows, LinfWindows
 from ladder_core.attacks.streams import SampleStreams
 
-# Calls of the model between two looks at which samples are done: a look waits for a GPU.
-_CALLS = 25
+
+def _calls(device: torch.device) -> int:
+    """Return how many calls of the model lie between two looks at who is done: a look waits for a GPU."""
+    return 6 if device.type == "cpu" else 25
 
 
 def square(
@@ -105,30 +107,25 @@ def _begin(
         labels,
         aims,
         keys,
-        _taken(windows, images, candidates, states),
+        windows.settled(states, candidates, images),
         margins,
         positions,
         broken,
     )
 
 
-def _taken(windows: LinfWindows | L2Windows, images: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
-    """Return states as they are after images were cut to [0, 1]."""
-    return states if isinstance(windows, LinfWindows) else candidates - images
-
-
 def _search(oracle: Oracle, windows: LinfWindows | L2Windows, search: _Search, found: Tensor) -> Tensor:
     """Try windows on what is not broken yet; writes the images found, returns the rows not broken (n,)."""
     asked, unbroken = 0, []
     while True:
-        found[search.rows] = windows.images(search.images, search.states)
+        found[search.rows] = windows.kept(search.images, search.states)
         done = search.positions >= windows.iterations
         unbroken.append(search.rows[done & ~search.broken])
         search = search.of(~(done | search.broken))
         if len(search) == 0:
             return torch.cat(unbroken)
         streams, begin = SampleStreams(search.keys), search.positions
-        calls = min(_CALLS, windows.iterations - asked) if isinstance(windows, L2Windows) else _CALLS
+        calls = min(_calls(found.device), windows.calls_left(asked))
         table = windows.draw(streams, begin, calls, search.images.shape[1:])
         for _ in range(calls):
             search = _try(oracle, windows, search, table, begin, asked)
@@ -150,7 +147,7 @@ def _try(
     margins = attack_loss("cw", search.labels, search.aims)(logits)
     broken = succeeded(logits, search.labels, search.aims) & proposals.changed
     better = ((margins > search.margins) | broken) & proposals.changed & ~search.broken
-    states = _taken(windows, search.images, candidates, proposals.states)
+    states = windows.settled(proposals.states, candidates, search.images)
     return replace(
         search,
         states=torch.where(per_sample(better, states), states, search.states),

@@ -5,6 +5,7 @@ Sizes and signs are drawn as in AutoAttack's code, but for each sample on its ow
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,6 +22,12 @@ def window_side(iteration: int, share: float, height: int, width: int, least: in
     """Return the side of the square an iteration changes, of all pixels' first share of them."""
     share /= 2 ** sum(iteration > end for end in _HALVINGS)
     return min(max(round(math.sqrt(share * height * width)), least), height, width)
+
+
+@lru_cache(maxsize=8)
+def _sides(iterations: int, share: float, height: int, width: int) -> Tensor:
+    """Return (iterations + 1,) the sides of all Linf windows, and 0 for those past the end."""
+    return torch.tensor([window_side(number, share, height, width, 1) for number in range(iterations)] + [0])
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,26 @@ class LinfWindows:
         shift = torch.where(states, self.epsilon, -self.epsilon)
         return (originals + shift).clamp_(0, 1)
 
+    def settled(self, states: Tensor, images: Tensor, originals: Tensor) -> Tensor:
+        """Return states (n, C, H, W) as they are once their images were evaluated: the same."""
+        del images, originals
+        return states
+
+    def kept(self, originals: Tensor, states: Tensor) -> Tensor:
+        """Return the images (n, C, H, W) that settled states were evaluated as."""
+        return self.images(originals, states)
+
+    def calls_left(self, asked: int) -> int:
+        """Return a bound on the calls still to come: samples take one to several iterations a call."""
+        return max(1, self.iterations - asked)
+
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
-        """Draw (n, calls * ahead, 3 + C) from positions (n,) on: top, left, side (0 past the end), signs."""
+        """Draw (n, calls * ahead, 3 + C): top, left, side, signs of the iterations from positions (n,) on."""
         channels, height, width = shape
         numbers = positions[:, None] + torch.arange(calls * _AHEAD, device=positions.device)
         drawn = streams.uniform_at(numbers, 2 + channels)
-        sides = torch.tensor(
-            [window_side(number, self.share, height, width, 1) for number in range(self.iterations)] + [0],
-            device=positions.device,
-        )[numbers.clamp_max(self.iterations)]
+        of_iterations = _sides(self.iterations, self.share, height, width).to(positions.device)
+        sides = of_iterations[numbers.clamp_max(self.iterations)]
         top, left = drawn[:, :, 0] * (height - sides), drawn[:, :, 1] * (width - sides)
         return torch.cat(
             [torch.stack([top.floor(), left.floor(), sides], dim=2), (drawn[:, :, 2:] < 0.5).float()], dim=2
@@ -135,6 +153,19 @@ class L2Windows:
         length = per_sample(states.flatten(1).norm(dim=1), states)
         return (originals + states * (self.epsilon / (length + 1e-12))).clamp_(0, 1)
 
+    def settled(self, states: Tensor, images: Tensor, originals: Tensor) -> Tensor:
+        """Return states (n, C, H, W) as they are once their images were cut to [0, 1]."""
+        del states
+        return images - originals
+
+    def kept(self, originals: Tensor, states: Tensor) -> Tensor:
+        """Return the images (n, C, H, W) that settled states were evaluated as."""
+        return originals + states
+
+    def calls_left(self, asked: int) -> int:
+        """Return the calls still to come: every sample takes an iteration a call."""
+        return self.iterations - asked
+
     def draw(self, streams: SampleStreams, positions: Tensor, calls: int, shape: torch.Size) -> Tensor:
         """Draw (n, calls, 5 + C) from [0, 1): two windows' tops and lefts, a turn, and signs."""
         numbers = positions[:, None] + torch.arange(calls, device=positions.device)
@@ -184,13 +215,19 @@ def _window(top: Tensor, left: Tensor, side: int, shape: torch.Size) -> Tensor:
 
 def _patterns(side: int, turned: Tensor, like: Tensor) -> Tensor:
     """Return (n, side, side) patterns of length 1 (Eq. 2): a hill over a valley or, turned, beside it."""
-    pattern = torch.zeros(side, side, dtype=like.dtype)
+    pattern = _pattern(side).to(like)
+    return torch.where(turned[:, None, None], pattern.T, pattern)
+
+
+@lru_cache(maxsize=64)
+def _pattern(side: int) -> Tensor:
+    pattern = torch.zeros(side, side)
     half = side // 2
     if half:
         pattern[:half] = _hill(half, side)
     pattern[half:] = -_hill(side - half, side)
-    pattern = (pattern / pattern.norm()).to(like.device)
-    return torch.where(turned[:, None, None], pattern.T, pattern)
+    length: Tensor = pattern.norm()
+    return pattern / length
 
 
 def _hill(height: int, width: int) -> Tensor:

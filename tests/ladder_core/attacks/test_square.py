@@ -21,6 +21,9 @@ def test_it_breaks_most_of_what_can_be_broken_and_nothing_else(norm: Norm, epsil
     assert not result.success[least > 1.001 * epsilon].any()
     assert result.success[least < 0.6 * epsilon].float().mean() > 0.9
     assert (result.gradients == 0).all()
+    if norm == "l2":  # what it stopped at is what it returns: nothing that it found is lost on the way
+        assert result.success[result.queries < 500].all()
+        assert (result.queries < 500).any()
 
 
 def test_in_the_end_every_pixel_of_a_linear_model_is_where_it_should_be() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
@@ -110,6 +110,7 @@ def test_zero_accuracies_tie_too() -> None:
     assert ranks == {"a": 2.0, "b": 2.0, "c": 1.0, "d": 1.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_ranks_are_scipys_minimum_ranks(table: list[list[int]]) -> None:
     accuracies = {str(i): {str(j): float(cell) for j, cell in enumerate(row)} for i, row in enumerate(table)}

@@ -21,7 +21,8 @@ _ROUNDING = 1e-5
 _MEAN_DECAY, _SQUARE_DECAY, _TINY = 0.9, 0.999, 1e-8
 # Early abort: a descent is looked at so many times, and must have lowered its loss by this factor; where it
 # has no example yet, this many times its present pace must be enough to reach one in what is left of it.
-_LOOKS, _PROGRESS, _HASTE = 10, 0.9999, 2.0
+# As Adam overshoots and comes back, it is left only where this many looks in a row found it of no more use.
+_LOOKS, _PROGRESS, _HASTE, _PATIENCE = 10, 0.9999, 2.0, 2
 
 
 def cw(
@@ -154,6 +155,7 @@ class _Descent(Samples):
         loss_before: (n,) least in the windows before.
         missing: (n,) least of the margin that was missing in this window, from 0 on.
         missing_before: (n,) in the windows before.
+        stalls: (n,) int64, looks in a row that found the descent of no more use.
         succeeded: (n,) bool, with this constant.
         distances: (n,) squared, of the nearest example.
         nearest: (n, C, H, W) that example.
@@ -169,6 +171,7 @@ class _Descent(Samples):
     loss_before: Tensor
     missing: Tensor
     missing_before: Tensor
+    stalls: Tensor
     succeeded: Tensor
     distances: Tensor
     nearest: Tensor
@@ -188,6 +191,7 @@ class _Descent(Samples):
             loss_before=infinite,
             missing=infinite.clone(),
             missing_before=infinite,
+            stalls=torch.zeros_like(search.rows),
             succeeded=torch.zeros_like(search.rows, dtype=torch.bool),
             distances=best.distances[search.rows],
             nearest=best.images[search.rows],
@@ -262,8 +266,13 @@ def _worthwhile(descent: _Descent, windows_left: int) -> _Descent:
     falls = descent.loss < _PROGRESS * descent.loss_before
     pace = descent.missing_before - descent.missing
     arrives = descent.succeeded | (descent.missing <= _HASTE * windows_left * pace)
-    kept = descent.of(falls & arrives)
+    stalls = torch.where(falls & arrives, 0, descent.stalls + 1)
+    kept = replace(descent, stalls=stalls).of(stalls < _PATIENCE)
     infinite = torch.full_like(kept.loss, torch.inf)
     return replace(
-        kept, loss_before=kept.loss, loss=infinite, missing_before=kept.missing, missing=infinite.clone()
+        kept,
+        loss_before=torch.minimum(kept.loss, kept.loss_before),
+        loss=infinite,
+        missing_before=torch.minimum(kept.missing, kept.missing_before),
+        missing=infinite.clone(),
     )

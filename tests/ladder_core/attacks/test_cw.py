@@ -66,7 +66,7 @@ def test_elements_at_their_ends_move(end: float) -> None:
         model.bias[0] = model.bias[1] + (model.weight[1] - model.weight[0]).sum() * end + 0.5
     images, labels = torch.full((4, 2, 3, 3), end), torch.zeros(4, dtype=torch.int64)
     assert torch.equal(model(images).argmax(dim=1), labels)
-    result = cw(model, images, labels, search_steps=8, iterations=150)
+    result = cw(model, images, labels, search_steps=10, iterations=200, learning_rate=0.005)
     assert result.success.all()
     assert (result.distances.l2 / minimal_distances(model, images, labels, "l2")).max() < 1.01
 

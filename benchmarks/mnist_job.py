@@ -84,10 +84,14 @@ def show(report: Report, seconds: float) -> None:
         raise SystemExit("the configuration's method makes no LADDER examples: use method ladder")
     print(f"| MNIST, LeNet, {report.config.preset} preset, {seconds:.0f} s over HTTP | before | after |")
     print("|---|---|---|")
-    print(f"| clean | {report.clean_before.rate:.2%} | {report.clean_after.rate:.2%} |")
-    for attack in report.attacks:
-        name = f"{attack.attack}, {attack.setting.replace('_', '-')} (n = {attack.before.total})"
-        print(f"| {name} | {attack.before.rate:.2%} | {attack.after.rate:.2%} |")
+    measured = report.measurements
+    rows = [("clean", measured.clean)]
+    rows += [(f"{each.attack}, {each.setting.replace('_', '-')}", each.outcome) for each in measured.attacks]
+    if measured.autoattack is not None:
+        rows.append((f"AutoAttack, {measured.autoattack.version}", measured.autoattack.outcome))
+    rows.append(("worst of the white-box attacks", measured.worst_case))
+    for name, outcome in rows:
+        print(f"| {name} (n = {outcome.total}) | {outcome.before.rate:.2%} | {outcome.after.rate:.2%} |")
     print(
         f"\nGenerator: MSE {generator.train_mse:.5f} train, {generator.test_mse:.5f} test; "
         f"{generator.reconstruction_accuracy.rate:.2%} of reconstructions classified correctly. "
@@ -101,10 +105,11 @@ def show(report: Report, seconds: float) -> None:
 def misses(report: Report) -> list[str]:
     """Return what falls short: clean accuracy, accuracy on LADDER examples, the generator's error."""
     found: list[str] = []
-    drop = report.clean_before.rate - report.clean_after.rate
+    drop = -report.measurements.clean.difference
     if drop > MAX_CLEAN_DROP:
         found.append(f"clean accuracy fell by {drop:.2%}, more than {MAX_CLEAN_DROP:.2%}")
-    gain = max((r.after.rate - r.before.rate for r in report.attacks if r.attack == "ladder"), default=0.0)
+    ladder = [each.outcome for each in report.measurements.attacks if each.attack == "ladder"]
+    gain = max((outcome.difference for outcome in ladder), default=0.0)
     if gain < MIN_LADDER_GAIN:
         found.append(f"accuracy on LADDER examples rose by {gain:.2%}, less than {MIN_LADDER_GAIN:.2%}")
     if report.generator is None or report.generator.test_mse > MAX_TEST_MSE:

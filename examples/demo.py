@@ -22,7 +22,12 @@ from ladder_schema.jobs import ArtifactName
 from ladder_schema.report import Accuracy, Report
 
 CONFIG = {"method": "ladder", "preset": "quick", "threat_model": {"epsilon": 0.1}}
-SETTINGS = {"white_box": "white box", "transfer": "transferred"}
+SOURCES = {
+    "white_box": "the same model",
+    "transfer": "the original",
+    "surrogate": "another model",
+    "fixed": "the original's latents",
+}
 console = Console(highlight=False, markup=False)  # what is printed may hold brackets of its own
 
 
@@ -63,10 +68,14 @@ def run(directory: Path, results: Path) -> None:
 
 def show(report: Report, files: dict[ArtifactName, Path]) -> None:
     table = Table("accuracy on", "attack made against", "before", "after", title="Before and after hardening")
-    table.add_row("clean images", "", percent(report.clean_before), percent(report.clean_after))
-    for attack in report.attacks:
-        name = f"{attack.attack.upper()} examples"
-        table.add_row(name, SETTINGS[attack.setting], percent(attack.before), percent(attack.after))
+    measured = report.measurements
+    attacked = [
+        (f"{each.attack.upper()} examples", SOURCES[each.setting], each.outcome) for each in measured.attacks
+    ]
+    worst = ("the worst of them", SOURCES["white_box"], measured.worst_case)
+    rows = [("clean images", "", measured.clean), *attacked, worst]
+    for name, source, outcome in rows:
+        table.add_row(name, source, percent(outcome.before), percent(outcome.after))
     console.print(table)
     console.print(report.verdict.headline)
     for name, path in files.items():

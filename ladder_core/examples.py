@@ -12,6 +12,9 @@ from ladder_core.datasets import Split
 from ladder_core.evaluation import BoundAttack
 from ladder_core.seeding import numpy_stream, torch_stream
 
+# What is drawn for latents depends on those moved with them, and must not on the memory that is free.
+_BLOCK = 64
+
 
 def ladder_example_set(
     attacker: LadderAttacker,
@@ -40,7 +43,7 @@ def ladder_example_set(
     """
     stream = torch_stream(seed, "examples")
     parts: list[ExampleSet] = []
-    for _, images, labels in _choice(split, count, seed).batches(batch_size, device):
+    for _, images, labels in _choice(split, count, seed).batches(min(batch_size, _BLOCK), device):
         with torch.no_grad():
             moved = attacker.perturb(original.features(images), labels, (rho, rho), stream)
         if moved.valid.any():

@@ -17,6 +17,7 @@ import torch
 
 from ladder_core import validation
 from ladder_core.artifacts import save_examples, save_weights
+from ladder_core.batching import batch_size_for
 from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier, load_classifier
 from ladder_core.datasets import load_dataset
@@ -33,7 +34,6 @@ from ladder_schema.protocol import ResultFile
 from ladder_schema.report import DatasetCard, ModelCard, Report
 
 _CHUNK_BYTES = 1 << 24
-_BATCH_SIZE = 512
 _REPORTED_PACKAGES = ("ladder-hardening", "torch", "numpy", "scikit-learn")
 
 
@@ -129,7 +129,9 @@ def _validate(
     progress.update(0.6, "dataset read")
     choice = dataset.test.stratified(validation.PROBE_SAMPLES, numpy_stream(config.seed, "probe"))
     validation.check_skill(original, choice, config.preprocessing, device)
-    batch_size = config.evaluation.batch_size or _BATCH_SIZE
+    batch_size = config.evaluation.batch_size or batch_size_for(
+        original, dataset.train.image_shape, device, backward=True
+    )
     return Run(original, dataset, work_dir, device, config.seed, batch_size, progress, keeper)
 
 

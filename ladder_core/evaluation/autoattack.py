@@ -72,7 +72,7 @@ class AutoAttackVerdicts:
                 if number  # the first are the models' own mistakes
             ),
             notes=tuple(
-                f"{component.name} ran in place of {component.instead_of}: {classes} classes are too few for it."
+                f"{component.name} ran in place of {component.instead_of}: {classes} classes are too few."
                 for component in ran
                 if component.instead_of is not None
             ),

@@ -6,9 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ladder_core.attacks import AttackResult, cw, deepfool, fgsm, jsma, pgd, pgd_last_iterate
+from ladder_core.attacks import (
+    AttackResult,
+    cw,
+    deepfool,
+    di_fgsm,
+    fgsm,
+    jsma,
+    pgd,
+    pgd_last_iterate,
+    square,
+)
 from ladder_core.attacks.pgd import step_size
-from ladder_core.attacks.square import square
 from ladder_schema.config import AttackChoice, EvaluationConfig, ThreatModel
 from ladder_schema.report import AttackName
 
@@ -106,6 +115,16 @@ def _pgd(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
     )
 
 
+def _di_fgsm(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:
+    epsilon, norm, steps = threat_model.epsilon, threat_model.norm, config.pgd_steps
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor, stream: torch.Generator) -> AttackResult:
+        return di_fgsm(model, images, labels, epsilon=epsilon, norm=norm, steps=steps, generator=stream)
+
+    parameters: Parameters = {**_radius(threat_model), "steps": steps, "momentum": 1.0, "probability": 0.5}
+    return BoundAttack("di_fgsm", parameters, run, cost=2 * steps, is_gradient=True, is_bounded=True)
+
+
 def _cw(threat_model: ThreatModel, config: EvaluationConfig) -> BoundAttack:  # noqa: ARG001 - as the others
     steps, iterations = 9, 300
 
@@ -158,6 +177,7 @@ def _radius(threat_model: ThreatModel) -> Parameters:
 _BINDERS: Mapping[AttackChoice, Callable[[ThreatModel, EvaluationConfig], BoundAttack]] = {
     "fgsm": _fgsm,
     "pgd": _pgd,
+    "di_fgsm": _di_fgsm,
     "cw": _cw,
     "deepfool": _deepfool,
     "jsma": _jsma,

@@ -11,9 +11,8 @@ from ladder_core.checkpoints import Keeper
 from ladder_core.checks import CheckedRun, Effort, run_checks
 from ladder_core.counting import paired
 from ladder_core.datasets.base import Indices
-from ladder_core.evaluation.autoattack import AutoAttackVerdicts, bind_autoattack, measure_autoattack
+from ladder_core.evaluation.autoattack import AutoAttackVerdicts, measure_autoattack
 from ladder_core.evaluation.black_box import measure_surrogate, rank_models
-from ladder_core.evaluation.bound import BoundAttack, bind
 from ladder_core.evaluation.calibration import calibration
 from ladder_core.evaluation.clean import measure_clean
 from ladder_core.evaluation.confusion import confusions, strongest
@@ -22,7 +21,9 @@ from ladder_core.evaluation.curves import measure_curve
 from ladder_core.evaluation.distortion import minimal_distortion
 from ladder_core.evaluation.ladder_attack import measure_ladder_attack
 from ladder_core.evaluation.ledger import Ledger, OnStep
+from ladder_core.evaluation.plan import Plan
 from ladder_core.evaluation.subjects import Subjects
+from ladder_core.evaluation.trade_off import Hardening, Varied, measure_trade_offs
 from ladder_core.evaluation.white_box import Verdicts, measure_attack, replayed_result, white_box_result
 from ladder_core.evaluation.worst_case import class_results, worst_case
 from ladder_core.progress import Progress
@@ -60,6 +61,7 @@ def evaluate(
     progress: Progress,
     *,
     trained_on: AttackName,
+    harden: Mapping[Varied, Hardening],
     attacker: LadderAttacker | None = None,
 ) -> Evaluation:
     """Measure both models on the same images.
@@ -69,9 +71,10 @@ def evaluate(
         keeper: Keeps each measurement for another attempt.
         progress: In the evaluation's stage.
         trained_on: The attack whose examples the hardening trained on.
+        harden: Hardens anew with another value of a setting, for the trade-offs.
         attacker: LADDER's attack on the original, where the method is LADDER.
     """
-    plan = _Plan.of(subjects)
+    plan = Plan.of(subjects)
     ledger = Ledger.open(keeper, progress, plan.costs(has_ladder=attacker is not None))
     clean = measure_clean(subjects, ledger)
     attacked = _attack(plan, ledger, clean)
@@ -83,62 +86,8 @@ def evaluate(
     if attacker is not None:
         result, summary = measure_ladder_attack(attacker, subjects, ledger, subjects.choose(None), clean)
         results += [] if result is None else [result]
-    measurements = _measurements(subjects, ledger, clean, attacked, results)
+    measurements = _measurements(subjects, ledger, clean, attacked, results, harden)
     return Evaluation(measurements, _checks(subjects, ledger, measurements), summary)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is run on which images.
-
-    Attributes:
-        subjects: Both models.
-        attacks: Each with the positions (n,) of its images.
-        autoattack: Likewise; None where it is off.
-    """
-
-    subjects: Subjects
-    attacks: tuple[tuple[BoundAttack, Indices], ...]
-    autoattack: tuple[BoundAttack, Indices] | None
-
-    @classmethod
-    def of(cls, subjects: Subjects) -> "_Plan":
-        config, threat_model = subjects.config, subjects.threat_model
-        attacks = [bind(name, threat_model, config) for name in config.attacks]
-        chosen = [
-            (attack, subjects.choose(config.costly_samples if attack.is_costly else None))
-            for attack in attacks
-        ]
-        if config.autoattack == "off":
-            return cls(subjects, tuple(chosen), None)
-        bound = bind_autoattack(config.autoattack, threat_model)
-        return cls(subjects, tuple(chosen), (bound, subjects.choose(config.autoattack_samples)))
-
-    @property
-    def replayed(self) -> list[tuple[BoundAttack, Indices]]:
-        """Attacks whose examples are replayed."""
-        return [*self.attacks, *([] if self.autoattack is None else [self.autoattack])]
-
-    def costs(self, *, has_ladder: bool) -> Mapping[str, float]:
-        """Return a rough number of passes for every measurement, for progress."""
-        config, everything = self.subjects.config, len(self.subjects.test)
-        costs = {
-            "clean": 2.0 * everything,
-            "calibration": 2.0 * everything,
-            "checks": 400.0 * min(Effort.attacked, len(self.subjects.choose(None))),
-        }
-        for attack, positions in self.replayed:
-            costs[attack.name] = 2.5 * attack.cost * len(positions)
-            if "surrogate" in config.black_box:
-                costs[f"surrogate-{attack.name}"] = 1.0 * attack.cost * len(positions)
-                costs["surrogate"] = 3.0 * 128 * config.surrogate_steps
-        if has_ladder:
-            costs["ladder"] = 5.0 * len(self.subjects.choose(None))
-        if config.curve_points:
-            costs["curve"] = 2.0 * config.pgd_steps * len(self.subjects.choose(config.curve_samples))
-        if config.corruptions:
-            costs["corruptions"] = 200.0 * len(self.subjects.choose(config.corruption_samples))
-        return costs
 
 
 @dataclass(frozen=True)
@@ -156,7 +105,7 @@ class _Attacked:
         return worst_case(found)
 
 
-def _attack(plan: _Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
+def _attack(plan: Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
     subjects = plan.subjects
     verdicts = tuple(
         measure_attack(attack, subjects, ledger, positions, clean) for attack, positions in plan.attacks
@@ -180,7 +129,7 @@ def _white_box_results(attacked: _Attacked, trained_on: AttackName) -> list[Atta
 
 
 def _surrogate_results(
-    plan: _Plan, ledger: Ledger, clean: Tensor, trained_on: AttackName
+    plan: Plan, ledger: Ledger, clean: Tensor, trained_on: AttackName
 ) -> list[AttackResult]:
     if "surrogate" not in plan.subjects.config.black_box:
         return []
@@ -203,7 +152,12 @@ def _surrogate_results(
 
 
 def _measurements(
-    subjects: Subjects, ledger: Ledger, clean: Tensor, attacked: _Attacked, results: Sequence[AttackResult]
+    subjects: Subjects,
+    ledger: Ledger,
+    clean: Tensor,
+    attacked: _Attacked,
+    results: Sequence[AttackResult],
+    harden: Mapping[Varied, Hardening],
 ) -> Measurements:
     labels = torch.from_numpy(subjects.test.targets())
     right = clean == labels[:, None]
@@ -219,6 +173,7 @@ def _measurements(
         confusions=confusions(clean, labels, strongest(attacked.attacks), subjects.classes),
         curves=_curves(subjects, ledger, clean),
         distortions=tuple(minimal_distortion(found) for found in attacked.attacks if found.attack.is_minimal),
+        trade_offs=measure_trade_offs(subjects, ledger, harden),
         calibration=_calibrations(subjects, ledger),
         corruptions=_corruptions(subjects, ledger),
         average_ranks=tuple(rank for rank in ranks if rank is not None),

@@ -1,9 +1,13 @@
 """What every method does alike: retraining from the original's weights, and measuring."""
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 from ladder_core.attacks import LadderAttacker
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
 from ladder_core.evaluation import Evaluation, Subjects, evaluate
+from ladder_core.evaluation.trade_off import Hardening, Varied
 from ladder_core.run import Run
 from ladder_core.seeding import scoped_seed
 from ladder_core.training import ExampleSource, Objective, Term, begin_retraining, retrain
@@ -11,6 +15,8 @@ from ladder_schema.config import LadderConfig, PgdTrainingConfig, RetrainingConf
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
 from ladder_schema.report import AttackName, EpochLosses
+
+_Config = TypeVar("_Config", LadderConfig, PgdTrainingConfig)
 
 
 def retrain_from_original(
@@ -36,12 +42,42 @@ def equation_6(source: ExampleSource, config: RetrainingConfig) -> Objective:
     )
 
 
+def retrain_again(
+    run: Run,
+    config: LadderConfig | PgdTrainingConfig,
+    split: Split,
+    objective: Objective,
+    on_step: Callable[[float], None],
+) -> Classifier:
+    """Retrain another copy of the original, for a trade-off; it is not kept for another attempt."""
+    hardened = run.original.clone()
+    training = begin_retraining(hardened, config.retraining, objective, len(split), run.device)
+    with scoped_seed(run.seed, "retrain", run.device):
+        retrain(
+            hardened,
+            training,
+            split,
+            objective,
+            config.retraining,
+            seed=run.seed,
+            on_step=lambda done, _: on_step(done),
+        )
+    return hardened.eval()
+
+
+def with_examples(config: _Config, count: float) -> _Config:
+    """Return a configuration with a fixed set of that many examples."""
+    fixed = {"examples": "fixed", "fixed_examples": int(count)}
+    return config.model_copy(update={"retraining": config.retraining.model_copy(update=fixed)})
+
+
 def evaluate_both(
     run: Run,
     config: LadderConfig | PgdTrainingConfig,
     hardened: Classifier,
     *,
     trained_on: AttackName,
+    harden: Mapping[Varied, Hardening],
     attacker: LadderAttacker | None = None,
 ) -> tuple[Subjects, Evaluation]:
     """Enter the evaluation, and measure both models.
@@ -51,6 +87,7 @@ def evaluate_both(
         config: Threat model and bounds of the evaluation.
         hardened: The model after retraining.
         trained_on: The attack whose examples it was trained on.
+        harden: Hardens anew with another value of a setting, for the trade-offs.
         attacker: LADDER's attack on the original, where the method is LADDER.
     """
     run.progress.enter(Stage.EVALUATE)
@@ -67,5 +104,7 @@ def evaluate_both(
         run.device,
         run.batch_size,
     )
-    found = evaluate(subjects, run.keeper, run.progress, trained_on=trained_on, attacker=attacker)
+    found = evaluate(
+        subjects, run.keeper, run.progress, trained_on=trained_on, harden=harden, attacker=attacker
+    )
     return subjects, found

@@ -14,12 +14,19 @@ from ladder_core.classifier import Classifier
 from ladder_core.comparison import compare_with_linear_svc
 from ladder_core.datasets import Split
 from ladder_core.datasets.base import Indices
+from ladder_core.evaluation.trade_off import Hardening, Varied
 from ladder_core.examples import ladder_example_set
 from ladder_core.generators import begin_generator_training, build_generator, train_generator
 from ladder_core.generators.architectures import ConvGenerator, MlpGenerator, count_parameters
 from ladder_core.generators.quality import Fidelity, measure_fidelity
 from ladder_core.latents import Latents, compute_latents
-from ladder_core.methods.common import equation_6, evaluate_both, retrain_from_original
+from ladder_core.methods.common import (
+    equation_6,
+    evaluate_both,
+    retrain_again,
+    retrain_from_original,
+    with_examples,
+)
 from ladder_core.perturb import Perturbation
 from ladder_core.pictures import DrawnRun, draw_pictures, gallery
 from ladder_core.pool import pool_latents
@@ -66,7 +73,8 @@ def harden_with_ladder(run: Run, config: LadderConfig) -> Outcome:
     )
     split, source = _examples(run, config, latents, attacker)
     hardened, losses = retrain_from_original(run, config, split, equation_6(source, config.retraining))
-    outcome = _evaluate(run, config, attacker, hardened, losses)
+    harden = _hardenings(run, config, latents, attacker)
+    outcome = _evaluate(run, config, attacker, hardened, losses, harden)
     return replace(outcome, boundary=boundary_summary, generator=generator_summary)
 
 
@@ -207,19 +215,56 @@ def _examples(
 ) -> tuple[Split, LadderSource]:
     """3.1.2: what retraining pairs with the clean images."""
     run.progress.enter(Stage.EXAMPLES)
+
+    def keep(make: Callable[[], Perturbation], samples: int) -> Perturbation:
+        return run.keeper.output(
+            CheckpointName.EXAMPLES,
+            make=make,
+            write=Perturbation.record,
+            read=lambda stored: Perturbation.read(stored, samples=samples, dimension=latents.dimension),
+        )
+
+    return _source(run, config, latents, attacker, keep)
+
+
+def _source(
+    run: Run,
+    config: LadderConfig,
+    latents: Latents,
+    attacker: LadderAttacker,
+    keep: Callable[[Callable[[], Perturbation], int], Perturbation],
+) -> tuple[Split, LadderSource]:
+    """Return the clean images and their partners; a fixed set of these is made, or found, by ``keep``."""
     train, rho = run.dataset.train, config.perturbation.rho
     if config.retraining.examples == "fresh":
         return train, LadderSource.fresh(attacker, latents, train.targets(), rho, run.seed, run.device)
     rng = numpy_stream(run.seed, "fixed-examples")
     chosen = train.stratified_positions(config.retraining.fixed_examples, rng)
     split = train.subset(chosen)
-    moved = run.keeper.output(
-        CheckpointName.EXAMPLES,
-        make=lambda: move_once(attacker, latents.subset(chosen), split.targets(), rho, run.seed, run.device),
-        write=Perturbation.record,
-        read=lambda stored: Perturbation.read(stored, samples=len(split), dimension=latents.dimension),
+    moved = keep(
+        lambda: move_once(attacker, latents.subset(chosen), split.targets(), rho, run.seed, run.device),
+        len(split),
     )
     return split, LadderSource.fixed(attacker, moved, run.device)
+
+
+def _hardenings(
+    run: Run, config: LadderConfig, latents: Latents, attacker: LadderAttacker
+) -> dict[Varied, Hardening]:
+    """Return how to harden with another number of examples (paper Fig. 8) or another step (Fig. 9)."""
+
+    def harden(changed: LadderConfig, on_step: Callable[[float], None]) -> Classifier:
+        split, source = _source(run, changed, latents, attacker, lambda make, _: make())
+        return retrain_again(run, changed, split, equation_6(source, changed.retraining), on_step)
+
+    def with_rho(value: float) -> LadderConfig:
+        perturbation = config.perturbation.model_copy(update={"rho": (value, value)})
+        return config.model_copy(update={"perturbation": perturbation})
+
+    return {
+        "examples": lambda value, on_step: harden(with_examples(config, value), on_step),
+        "rho": lambda value, on_step: harden(with_rho(value), on_step),
+    }
 
 
 def _evaluate(
@@ -228,9 +273,12 @@ def _evaluate(
     attacker: LadderAttacker,
     hardened: Classifier,
     losses: tuple[EpochLosses, ...],
+    harden: dict[Varied, Hardening],
 ) -> Outcome:
     """Section 4, and LADDER's own examples on held-out images (Tables 8 and 9)."""
-    subjects, found = evaluate_both(run, config, hardened, trained_on="ladder", attacker=attacker)
+    subjects, found = evaluate_both(
+        run, config, hardened, trained_on="ladder", harden=harden, attacker=attacker
+    )
     test = subjects.test.subset(subjects.choose(None))
     examples = ladder_example_set(
         attacker,

@@ -1,7 +1,7 @@
 """A job's configuration as a whole, one class a method."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
@@ -76,6 +76,12 @@ class PgdTrainingConfig(_Job):
 
     method: Literal["pgd"]
     pgd: PgdConfig = PgdConfig()
+
+    @model_validator(mode="after")
+    def _has_no_rho(self) -> Self:
+        if self.evaluation.trade_off_rho:
+            raise ValueError("evaluation.trade_off_rho varies LADDER's step: leave it out with method pgd")
+        return self
 
 
 JobConfig = Annotated[LadderConfig | PgdTrainingConfig, Field(discriminator="method")]

@@ -13,16 +13,35 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "boundary": {"steps": 20},
         "generator": {"steps": 1_000},
         "retraining": {"examples": "fixed", "epochs": 15},
-        "evaluation": {"max_samples": 1_000, "pgd_steps": 20, "curve_points": 6, "curve_samples": 100},
+        "evaluation": {"max_samples": 1_000, "pgd_steps": 20, "curve_points": 6, "curve_samples": 50},
     },
     "standard": {
-        "evaluation": {"curve_points": 8},
+        "evaluation": {
+            "attacks": ("fgsm", "pgd", "di_fgsm", "cw", "deepfool", "jsma"),
+            "autoattack": "standard",
+            "black_box": ("transfer", "surrogate"),
+            "curve_points": 8,
+            "corruptions": True,
+        },
     },
     "thorough": {
         "boundary": {"steps": 150},
         "generator": {"steps": 15_000},
         "retraining": {"epochs": 15},
-        "evaluation": {"pgd_steps": 100, "pgd_restarts": 3, "curve_points": 15, "curve_samples": 1_000},
+        "evaluation": {
+            "attacks": ("fgsm", "pgd", "di_fgsm", "cw", "deepfool", "jsma", "square"),
+            "pgd_steps": 100,
+            "pgd_restarts": 3,
+            "autoattack": "standard",
+            "autoattack_samples": 1_000,
+            "costly_samples": 500,
+            "black_box": ("transfer", "surrogate"),
+            "surrogate_steps": 10_000,
+            "curve_points": 15,
+            "curve_samples": 1_000,
+            "corruptions": True,
+            "corruption_samples": 2_000,
+        },
     },
 }
 

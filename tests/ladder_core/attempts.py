@@ -18,6 +18,14 @@ from ladder_schema.protocol import CheckpointName, ResultFile
 from ladder_schema.report import Report
 
 NEVER = 1e9
+SMALL_EVALUATION = {
+    "attacks": ["fgsm", "pgd"],
+    "autoattack": "off",
+    "black_box": ["transfer"],
+    "corruptions": False,
+    "curve_points": 0,
+}
+"""Of the standard preset's evaluation, what the digits have time for."""
 
 Texts = dict[str, dict]
 Tensors = dict[str, torch.Tensor]

@@ -18,12 +18,14 @@ from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import AttackResult, Report
+from tests.ladder_core.attempts import SMALL_EVALUATION
 
 QUICK = {
     "boundary": {"steps": 5},
     "generator": {"steps": 60},
     "retraining": {"examples": "fixed", "epochs": 2},
-    "evaluation": {"pgd_steps": 5, "max_samples": 120, "curve_points": 6, "curve_samples": 50},
+    "evaluation": SMALL_EVALUATION
+    | {"pgd_steps": 5, "max_samples": 120, "curve_points": 6, "curve_samples": 50},
     "threat_model": {"epsilon": 0.1},
     "example_count": 20,
 }
@@ -176,7 +178,7 @@ def test_adversarial_training_skips_the_latent_stages(digits_model, digits_npz, 
         "method": "pgd",
         "threat_model": {"epsilon": 0.1},
         "retraining": {"epochs": 4},
-        "evaluation": {"pgd_steps": 10},
+        "evaluation": SMALL_EVALUATION | {"pgd_steps": 10},
         "example_count": 16,
     }
     report = run(digits_model, digits_npz, tmp_path, config, on_progress)
@@ -193,7 +195,7 @@ def test_fixed_adversarial_training_makes_its_examples_once(digits_model, digits
         "method": "pgd",
         "threat_model": {"epsilon": 0.1},
         "retraining": {"examples": "fixed", "fixed_examples": 200, "epochs": 2},
-        "evaluation": {"pgd_steps": 3, "max_samples": 60},
+        "evaluation": SMALL_EVALUATION | {"pgd_steps": 3, "max_samples": 60},
         "example_count": 8,
     }
     run(digits_model, digits_npz, tmp_path, config)

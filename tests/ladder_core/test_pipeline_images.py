@@ -12,12 +12,13 @@ from ladder_core.pipeline import run_pipeline
 from ladder_report.html import render_html
 from ladder_schema.config import resolve_config
 from ladder_schema.report import Report
+from tests.ladder_core.attempts import SMALL_EVALUATION
 
 CONFIG = {
     "boundary": {"steps": 5},
     "generator": {"steps": 20},
     "retraining": {"examples": "fixed", "fixed_examples": 200, "epochs": 1},
-    "evaluation": {"pgd_steps": 2, "max_samples": 50},
+    "evaluation": SMALL_EVALUATION | {"pgd_steps": 2, "max_samples": 50},
     "threat_model": {"epsilon": 0.1},
 }
 

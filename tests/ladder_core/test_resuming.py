@@ -11,12 +11,13 @@ from ladder_core.errors import StopRequested
 from ladder_core.records import load_record
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
-from tests.ladder_core.attempts import Attempt, Job, Killed, rewrite
+from tests.ladder_core.attempts import SMALL_EVALUATION, Attempt, Job, Killed, rewrite
 
 TRAININGS = (Stage.GENERATOR, Stage.RETRAIN)
 _SMALL = {
     "threat_model": {"epsilon": 0.1},
-    "evaluation": {
+    "evaluation": SMALL_EVALUATION
+    | {
         "pgd_steps": 2,
         "max_samples": 40,
         "batch_size": 20,
@@ -182,7 +183,7 @@ def test_what_was_kept_is_not_done_again(job: Job, whole: Attempt) -> None:
 
 
 def test_every_stage_is_saved_once_and_every_measurement(config: dict, whole: Attempt) -> None:
-    measured = ["clean", "fgsm", "pgd", "curve", "calibration"]
+    measured = ["clean", "fgsm", "pgd", "curve", "calibration", "checks"]
     expected = [CheckpointName.RETRAIN]
     if config["retraining"]["examples"] == "fixed":
         expected = [CheckpointName.EXAMPLES, *expected]
@@ -246,7 +247,7 @@ def test_an_evaluation_goes_on_within_an_attack(job: Job, whole: Attempt) -> Non
         if stage is Stage.EVALUATE and detail
     ]
     for number, (place, detail) in enumerate(measured):
-        if detail == "calibration":
+        if detail in ("calibration", "checks", "pictures"):
             continue
         stopped = job.elsewhere(f"at-{place}")
         with pytest.raises(StopRequested):

@@ -84,7 +84,7 @@ def test_a_model_is_hardened(bench, digits_model, digits_dataset, tmp_path):
     assert len(load_file(paths["weights"])) == 4
     assert zipfile.ZipFile(paths["examples"]).testzip() is None
     report = Report.model_validate_json(paths["report"].read_bytes())
-    assert report.clean_before.rate > 0.9
+    assert report.measurements.clean.before.rate > 0.9
     assert report.verdict.headline in paths["report.html"].read_text()
     stages = [event.stage for event in bench.events(job_id) if event.kind == "stage"]
     assert stages == list(Stage)

@@ -16,7 +16,8 @@ def report(start: dict[str, Any]) -> dict[str, Any]:
         "created_at": datetime.now(UTC).isoformat(),
         "config": start["config"],
         "verdict": {"recommendation": "deploy", "headline": "Fine."},
-        "measurements": {"clean": outcome, "worst_case": outcome, "attacks": []},
+        "measurements": {"clean": outcome, "attacks": [], "worst_case": outcome},
+        "hardened_sha256": hashlib.sha256(b"a model").hexdigest(),
         "model": {"sha256": sha256(start["model"]), **count_fields, "head": "fc", "output": "logits"},
         "dataset": {
             "sha256": sha256(start["dataset"]),

@@ -44,7 +44,9 @@ def set_pdf(document: Document, created: datetime, scratch: Path | None = None) 
     with TemporaryDirectory(prefix="report-", dir=scratch) as folder:
         root = Path(folder)
         for name in _TEMPLATES:
-            (root / name).write_text((files("ladder_report") / "templates" / name).read_text("utf-8"), "utf-8")
+            (root / name).write_text(
+                (files("ladder_report") / "templates" / name).read_text("utf-8"), "utf-8"
+            )
         data = _Writer(root).value(document)
         words = {"recommendations": dict(RECOMMENDATIONS), "statuses": dict(STATUSES)}
         (root / _DATA).write_text(json.dumps(data | {"words": words}), "utf-8")

@@ -23,7 +23,7 @@ def change_cell(paired: Paired) -> Cell:
     """The change in percentage points with its interval."""
     text = wording.points(paired.difference)
     tone = {"+": "up", "\N{MINUS SIGN}": "down"}.get(text[0], "same")
-    if paired.p_value >= wording.SIGNIFICANCE:
+    if not (paired.improved or paired.worsened):
         tone = "same"
     return Cell(text, (wording.points_interval(paired),), tone=tone)  # type: ignore[arg-type]
 
@@ -36,7 +36,9 @@ def certainty_cell(paired: Paired) -> Cell:
 def shift_cell(paired: Paired) -> Cell:
     """Before and after on the colours of the change."""
     share = max(-1.0, min(1.0, paired.difference / _FULL_SHIFT))
-    change = f"{wording.percent(paired.before.rate)} \N{RIGHTWARDS ARROW} {wording.percent(paired.after.rate)}"
+    change = (
+        f"{wording.percent(paired.before.rate)} \N{RIGHTWARDS ARROW} {wording.percent(paired.after.rate)}"
+    )
     return Cell(change, shift=round(SHIFT_LEVELS * share))
 
 

@@ -123,9 +123,7 @@ def _walk(walk: Walk, names: tuple[str, ...]) -> Card:
     return Card(title, (_picture(walk.original, f"Original image of {label}", ("original",)), *steps))
 
 
-def _picture(
-    thumbnail: Thumbnail, alt: str, caption: tuple[str, ...], tone: str | None = None
-) -> Picture:
+def _picture(thumbnail: Thumbnail, alt: str, caption: tuple[str, ...], tone: str | None = None) -> Picture:
     png = images.png(images.to_image(thumbnail))
     return Picture(png, thumbnail.width, thumbnail.height, alt, caption, tone)  # type: ignore[arg-type]
 

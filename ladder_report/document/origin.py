@@ -23,13 +23,17 @@ _MAX_TEXTS = 20
 _READING = (
     (
         "95% interval",
-        "Of a rate, Wilson's score interval; of a change, Newcombe's interval for paired rates. 19 times out of "
-        "20 it covers what all images like these would give.",
+        (
+            "Of a rate, Wilson's score interval; of a change, Newcombe's interval for paired rates. 19 times "
+            "out of 20 it covers what all images like these would give."
+        ),
     ),
     (
         "McNemar's test",
-        "Both models saw the same images, so only those on which they differ tell which is better. p is how "
-        "likely so uneven a split is by chance alone; below 0.05 a change counts as measured.",
+        (
+            "Both models saw the same images, so only those on which they differ tell which is better. p is "
+            "how likely so uneven a split is by chance alone; below 0.05 a change counts as measured."
+        ),
     ),
     ("Worst case", "An image counts only if the model is right about it under every white-box attack."),
     (
@@ -38,9 +42,11 @@ _READING = (
     ),
     (
         "LADDER examples",
-        "An image's latent features are moved across the boundary to another class and decoded with the "
-        "generator. They lie in no \N{GREEK SMALL LETTER EPSILON} ball; past \N{GREEK SMALL LETTER RHO} = 1 "
-        "some may truly show the other class, so 100% is not the ideal.",
+        (
+            "An image's latent features are moved across the boundary to another class and decoded with the "
+            "generator. They lie in no \N{GREEK SMALL LETTER EPSILON} ball; past "
+            "\N{GREEK SMALL LETTER RHO} = 1 some may truly show the other class, so 100% is not the ideal."
+        ),
     ),
     (
         "Relative step \N{GREEK SMALL LETTER RHO}",

@@ -84,7 +84,7 @@ def test_a_thousand_classes_are_cut_and_said_to_be(tmp_path: Path) -> None:
         for label in range(1_000)
     ]
     row = [1] * 100
-    data["measurements"]["confusions"] = dict.fromkeys(MATRICES, {"counts": [row] * 100})
+    data["measurements"]["confusions"] = {name: {"counts": [row] * 100} for name in MATRICES}
 
     faces = render(Report.model_validate(data), tmp_path)
 
@@ -98,7 +98,7 @@ def test_a_thousand_classes_are_cut_and_said_to_be(tmp_path: Path) -> None:
 def test_two_classes_and_one_epoch(tmp_path: Path) -> None:
     data = short_report().model_dump(mode="json")
     data["dataset"].update(class_names=["no", "yes"], train_per_class=[5, 5], test_per_class=[3, 3])
-    data["measurements"]["confusions"] = dict.fromkeys(MATRICES, {"counts": [[3, 0], [1, 2]]})
+    data["measurements"]["confusions"] = {name: {"counts": [[3, 0], [1, 2]]} for name in MATRICES}
 
     faces = render(Report.model_validate(data), tmp_path)
 

@@ -20,6 +20,7 @@ from ladder_schema.report import DatasetCard, ModelCard, Report
 _MAX_CLASSES = 200
 _FOLDED_FROM = 13
 _MAX_TEXTS = 20
+_LONGEST = 1_000
 _READING = (
     (
         "95% interval",
@@ -148,7 +149,9 @@ def _texts(texts: tuple[str, ...]) -> tuple[Bullets, ...]:
     if not texts:
         return ()
     cut = left_out(_MAX_TEXTS, len(texts), "notes")
-    return (Bullets("", (*texts[:_MAX_TEXTS], *([cut] if cut else []))),)
+    return (
+        Bullets("", (*(wording.short(t, _LONGEST) for t in texts[:_MAX_TEXTS]), *([cut] if cut else []))),
+    )
 
 
 def _classes(dataset: DatasetCard) -> Table | None:

@@ -4,11 +4,13 @@ from collections import Counter
 
 from ladder_report import wording
 from ladder_report.document.blocks import Bullets, Summary, Tile
-from ladder_report.document.cells import change_cell
+from ladder_report.document.cells import change_cell, left_out
 from ladder_report.labels import NORMS, attack_label
 from ladder_schema.report import Paired, Report, Status
 
 _MAX_TILES = 6
+_MAX_SENTENCES = 20
+_LONGEST = 1_000
 _OUTCOMES: dict[Status, str] = {
     "pass": "passed",
     "warn": "gave a warning",
@@ -21,10 +23,10 @@ def summary(report: Report) -> Summary:
     """What got better, what got worse, how sure that is, and what limits it."""
     verdict = report.verdict
     findings = (
-        Bullets("What got better", verdict.better),
-        Bullets("What got worse", verdict.worse),
+        Bullets("What got better", _shown(verdict.better)),
+        Bullets("What got worse", _shown(verdict.worse)),
         Bullets("How sure", tuple(_certainties(report))),
-        Bullets("Limits of these figures", verdict.limits),
+        Bullets("Limits of these figures", _shown(verdict.limits)),
     )
     return Summary(
         recommendation=verdict.recommendation,
@@ -32,6 +34,13 @@ def summary(report: Report) -> Summary:
         findings=tuple(found for found in findings if found.texts),
         tiles=tuple(_tile(label, paired) for label, paired in _main_results(report)[:_MAX_TILES]),
     )
+
+
+def _shown(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of many sentences: what nobody reads through is no summary."""
+    shown = tuple(wording.short(text, _LONGEST) for text in texts[:_MAX_SENTENCES])
+    cut = left_out(len(shown), len(texts), "sentences")
+    return (*shown, cut) if cut else shown
 
 
 def _certainties(report: Report) -> list[str]:

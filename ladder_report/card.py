@@ -30,7 +30,7 @@ from ladder_schema.report import Accuracy, Report
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#!{}])")
 _LINK = re.compile(r"(https?|ftp)(:)(?=/)|\b(www)(\.)", re.IGNORECASE)
-_LINE_START = re.compile(r"^([-+=:])|^(\d+)([.)])")
+_LINE_START = re.compile(r"^([-+=:])|^(\d+)([.)])(?=\s|$)")
 _FACE_SECTIONS = frozenset({"gallery", "reading"})
 """Sections that are pictures, or say how to read the page."""
 
@@ -125,8 +125,7 @@ def _intended(report: Report) -> list[str]:
     return [
         f"{use}: same inputs, same outputs, same parameter names.",
         f"Hardened by {METHODS[report.config.method]} and measured against perturbations of {radius}.",
-        "Nothing is claimed for data unlike the test split, for larger perturbations, or for attacks that are "
-        "not in the tables below.",
+        "Nothing is claimed for other data, larger perturbations, or attacks that are not in the tables.",
     ]
 
 

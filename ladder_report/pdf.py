@@ -25,6 +25,7 @@ from ladder_schema.report import Report
 
 _TEMPLATES = ("report.typ", "blocks.typ", "pictures.typ", "style.typ")
 _DATA = "document.json"
+_LONGEST_WORD = 130
 
 
 def render_pdf(report: Report) -> bytes:
@@ -89,8 +90,11 @@ class _Writer:
 
 
 def paper_text(text: str) -> str:
-    """The text on one line, with a sign in place of each letter that the PDF's fonts lack."""
-    text = " ".join(wording.printable(text).split())
+    """The text on one line, with a sign in place of each letter that the PDF's fonts lack.
+
+    Words longer than any hash are cut: each letter of a word is a place to break a line at, and costs.
+    """
+    text = " ".join(wording.short(word, _LONGEST_WORD) for word in wording.printable(text).split())
     return text if is_drawable(text) else "".join(c if is_drawable(c) else "\ufffd" for c in text)
 
 

@@ -282,7 +282,10 @@ def get_report_pdf(request: Request, services: Use, caller: Authenticated, job_i
     response_class=Response,
     summary="Download the model card",
     responses={
-        200: {"description": "Markdown with the Hugging Face Hub's metadata", "content": {"text/markdown": {}}},
+        200: {
+            "description": "Markdown with the Hugging Face Hub's metadata",
+            "content": {"text/markdown": {}},
+        },
         **_DOWNLOAD,
     },
 )

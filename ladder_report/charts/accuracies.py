@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ladder_report.charts.style import WIDE, Chart, Theme, legend, percent_axis, plain_axes, render
+from ladder_report.charts.style import WIDE, Chart, Theme, legend, percent_axis, plain_axes
 from ladder_schema.report import Paired
 
 _BAR = 0.36
@@ -41,4 +41,4 @@ def accuracy_chart(rows: Sequence[tuple[str, Paired]]) -> Chart:
         axes.spines["left"].set_visible(True)
         legend(figure, axes, theme)
 
-    return render(draw, width=WIDE, height=0.85 + 0.6 * len(rows))
+    return Chart(draw, WIDE, 0.85 + 0.6 * len(rows))

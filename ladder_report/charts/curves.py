@@ -17,7 +17,6 @@ from ladder_report.charts.style import (
     name_axes,
     percent_axis,
     plain_axes,
-    render,
 )
 from ladder_report.labels import TERMS
 from ladder_schema.report import Accuracy, Distances, EpochLosses, EpsilonCurve, MinimalDistortion, TradeOff
@@ -27,7 +26,7 @@ _MAX_MARKERS = 30  # more would run together
 
 
 def epsilon_chart(curve: EpsilonCurve, marked: float | None) -> Chart:
-    """Accuracy against the radius with 95% bands; ``marked`` is the threat model's radius, where comparable."""
+    """Accuracy against the radius with 95% bands; ``marked`` is the threat model's, where comparable."""
     points = sorted(curve.points, key=lambda point: point.epsilon)
     radii = [point.epsilon for point in points]
 
@@ -44,7 +43,7 @@ def epsilon_chart(curve: EpsilonCurve, marked: float | None) -> Chart:
         name_axes(axes, theme, f"radius \N{GREEK SMALL LETTER EPSILON}, {_norm(curve.norm)}", "accuracy")
         legend(figure, axes, theme)
 
-    return render(draw, width=HALF, height=_HEIGHT)
+    return Chart(draw, HALF, _HEIGHT)
 
 
 def distortion_chart(distortion: MinimalDistortion) -> Chart | None:
@@ -66,7 +65,7 @@ def distortion_chart(distortion: MinimalDistortion) -> Chart | None:
         name_axes(axes, theme, f"distance, {_norm(distortion.norm)}", "images that hold")
         legend(figure, axes, theme)
 
-    return render(draw, width=HALF, height=_HEIGHT)
+    return Chart(draw, HALF, _HEIGHT)
 
 
 def trade_off_chart(trade_off: TradeOff, varied: str) -> Chart:
@@ -99,7 +98,7 @@ def trade_off_chart(trade_off: TradeOff, varied: str) -> Chart:
         name_axes(axes, theme, varied, "accuracy")
         legend(figure, axes, theme)
 
-    return render(scatter if trade_off.varied == "examples" else lines, width=HALF, height=_HEIGHT)
+    return Chart(scatter if trade_off.varied == "examples" else lines, HALF, _HEIGHT)
 
 
 def losses_chart(losses: Sequence[EpochLosses]) -> Chart | None:
@@ -129,7 +128,7 @@ def losses_chart(losses: Sequence[EpochLosses]) -> Chart | None:
         name_axes(axes, theme, "epoch", "mean loss")
         legend(figure, axes, theme)
 
-    return render(draw, width=WIDE, height=2.9)
+    return Chart(draw, WIDE, 2.9)
 
 
 def _band(

@@ -14,7 +14,6 @@ from ladder_report.charts.style import (
     legend,
     name_axes,
     plain_axes,
-    render,
 )
 from ladder_schema.report import LatentMap, LatentPlane
 
@@ -52,7 +51,7 @@ def plane_chart(plane: LatentPlane, label: Callable[[int], str]) -> Chart | None
         name_axes(axes, theme, "distance from the boundary, along d", "main direction across d")
         legend(figure, axes, theme)
 
-    return render(draw, width=HALF, height=4.0)
+    return Chart(draw, HALF, 4.0, has_pixels=max(len(plane.along), len(plane.moved_along)) > _MANY_POINTS)
 
 
 def latent_chart(latents: LatentMap, label: Callable[[int], str]) -> Chart | None:
@@ -78,4 +77,4 @@ def latent_chart(latents: LatentMap, label: Callable[[int], str]) -> Chart | Non
             labelcolor=theme.ink, handletextpad=0.2,
         )  # fmt: skip
 
-    return render(draw, width=WIDE, height=4.6)
+    return Chart(draw, WIDE, 4.6, has_pixels=len(latents.first) > _MANY_POINTS)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ladder_report.charts.style import WIDE, Chart, Theme, plain_axes, render
+from ladder_report.charts.style import WIDE, Chart, Theme, plain_axes
 from ladder_schema.report import Confusion
 
 _MAX_NUMBERED = 12  # classes whose cells have room for a figure
@@ -25,7 +25,7 @@ def confusion_chart(before: Confusion, after: Confusion, label: Callable[[int], 
             _panel(plain_axes(axes, theme), theme, confusion, label)
             axes.set_title(name, color=theme.ink, fontsize=10.5, loc="left")
 
-    return render(draw, width=WIDE, height=4.9)
+    return Chart(draw, WIDE, 4.9, has_pixels=True)
 
 
 def _panel(axes: Axes, theme: Theme, confusion: Confusion, label: Callable[[int], str]) -> None:

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ladder_report.charts.style import WIDE, Chart, Theme, percent_axis, plain_axes, render
+from ladder_report.charts.style import WIDE, Chart, Theme, percent_axis, plain_axes
 from ladder_schema.report import Calibration, Calibrations
 
 
@@ -27,7 +27,7 @@ def reliability_chart(calibrations: Calibrations) -> Chart | None:
             bottom.set_ylabel("samples", color=theme.muted, fontsize=9.5)
             bottom.set_xlabel("confidence", color=theme.muted, fontsize=9.5)
 
-    return render(draw, width=WIDE, height=4.4)
+    return Chart(draw, WIDE, 4.4)
 
 
 def _bars(top: Axes, bottom: Axes, theme: Theme, calibration: Calibration, colour: str) -> None:

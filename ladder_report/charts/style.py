@@ -1,13 +1,14 @@
 """Colours, letters and axes shared by all charts, and how a figure becomes SVG."""
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -19,6 +20,7 @@ HALF = 5.2
 MAX_VALUE = 1e9
 """Past this a value is noise, and axis arithmetic overflows."""
 _LONGEST_LABEL = 18
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,32 @@ DARK = Theme(
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart for both backgrounds, as SVG."""
+    """One chart for both backgrounds, drawn when it is asked for; equal input gives equal bytes.
 
-    light: str
-    dark: str
+    Attributes:
+        draw: Draws it on a figure, in a theme's colours.
+        width: In inches.
+        height: In inches.
+        has_pixels: Whether parts of it are pixels, whose colours cannot be changed afterwards.
+    """
 
+    draw: Callable[[Figure, Theme], None]
+    width: float
+    height: float
+    has_pixels: bool = False
 
-def render(draw: Callable[[Figure, Theme], None], *, width: float, height: float) -> Chart:
-    """Draw for both backgrounds, ``width`` by ``height`` inches; equal input gives equal bytes."""
-    return Chart(light=_svg(draw, width, height, LIGHT), dark=_svg(draw, width, height, DARK))
+    @cached_property
+    def light(self) -> str:
+        """For light pages, as SVG."""
+        return _svg(self.draw, self.width, self.height, LIGHT)
+
+    @cached_property
+    def dark(self) -> str:
+        """For dark pages, as SVG."""
+        if self.has_pixels:
+            return _svg(self.draw, self.width, self.height, DARK)
+        colours = dict(zip(vars(LIGHT).values(), vars(DARK).values(), strict=True))
+        return _COLOUR.sub(lambda found: colours.get(found[0], found[0]), self.light)
 
 
 def plain_axes(axes: Axes, theme: Theme) -> Axes:
@@ -115,7 +134,7 @@ def is_drawable(text: str) -> bool:
 
 def font_folder() -> Path:
     """Where matplotlib keeps the charts' font."""
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return Path(mpl.get_data_path()) / "fonts" / "ttf"
 
 
 def are_drawable(values: Sequence[float]) -> bool:
@@ -131,10 +150,12 @@ def _letters() -> frozenset[int]:
 def _svg(draw: Callable[[Figure, Theme], None], width: float, height: float, theme: Theme) -> str:
     """Draw on a transparent figure without pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    # Text of the upload must not be read as mathematics, nor a user's settings change the charts.
-    settings = {"svg.hashsalt": "ladder", "text.parse_math": False, "font.family": "DejaVu Sans"}
     buffer = StringIO()
-    with rc_context(settings), warnings.catch_warnings():
+    with (
+        # Text of the upload is no mathematics.
+        rc_context({"svg.hashsalt": "ladder", "text.parse_math": False, "font.family": "DejaVu Sans"}),
+        warnings.catch_warnings(),
+    ):
         # A chart without room for its labels is drawn all the same.
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
         draw(figure, theme)

@@ -23,7 +23,7 @@ def change_cell(paired: Paired) -> Cell:
     """The change in percentage points with its interval."""
     text = wording.points(paired.difference)
     tone = {"+": "up", "\N{MINUS SIGN}": "down"}.get(text[0], "same")
-    if paired.p_value >= wording.SIGNIFICANCE:
+    if not (paired.improved or paired.worsened):
         tone = "same"
     return Cell(text, (wording.points_interval(paired),), tone=tone)  # type: ignore[arg-type]
 

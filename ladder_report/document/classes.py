@@ -15,7 +15,7 @@ _MOST_CONFUSED = 5
 
 
 def classes_section(measured: Measurements, names: tuple[str, ...]) -> Section | None:
-    """Rates by class, worst first where there are many, and the confusions; None where neither is there."""
+    """Rates by class and the confusions; None where neither is there."""
     blocks: list[Block] = []
     if measured.classes:
         blocks.append(_class_table(measured.classes, names))
@@ -26,7 +26,8 @@ def classes_section(measured: Measurements, names: tuple[str, ...]) -> Section |
     return Section(
         "classes",
         "Class by class",
-        "Hardening seldom helps all classes alike. The deeper a cell's colour, the more of its predictions are correct.",
+        "Hardening seldom helps all classes alike. The deeper a cell's colour, the more of its predictions "
+        "are correct.",
         tuple(blocks),
     )
 

@@ -61,9 +61,11 @@ def _generator(generator: GeneratorSummary) -> Facts:
         (
             (
                 "Still recognised",
-                f"{wording.percent(kept.rate)} of reconstructed test images are classified correctly by the "
-                f"original model ({wording.count(kept.correct)} of {wording.count(kept.total)}, "
-                f"{wording.interval(kept)})",
+                (
+                    f"{wording.percent(kept.rate)} of reconstructed test images are classified correctly by "
+                    f"the original model ({wording.count(kept.correct)} of {wording.count(kept.total)}, "
+                    f"{wording.interval(kept)})"
+                ),
             ),
             ("Error on test images", f"{wording.number(generator.test_mse)} mean squared error a pixel"),
             ("On training images", wording.number(generator.train_mse)),
@@ -88,8 +90,10 @@ def _examples(examples: ExampleSummary) -> Facts:
     rows.append(
         (
             "Left out",
-            f"{wording.count(examples.skipped_misclassified)} misclassified from the start, "
-            f"{wording.count(examples.skipped_no_crossing)} with no boundary ahead",
+            (
+                f"{wording.count(examples.skipped_misclassified)} misclassified from the start, "
+                f"{wording.count(examples.skipped_no_crossing)} with no boundary ahead"
+            ),
         )
     )
     return Facts("LADDER examples on test images", tuple(rows))
@@ -106,9 +110,11 @@ def _boundary(boundary: BoundarySummary) -> Facts:
         rows.append(
             (
                 "LinearSVC",
-                f"{wording.percent(svc.held_out_accuracy_mean)} on average over {wording.count(svc.pairs)} "
-                "pairs, without attention; its normals have a mean cosine of "
-                f"{wording.number(svc.cosine_mean)} with these",
+                (
+                    f"{wording.percent(svc.held_out_accuracy_mean)} on average over "
+                    f"{wording.count(svc.pairs)} pairs, without attention; its normals have a mean cosine of "
+                    f"{wording.number(svc.cosine_mean)} with these"
+                ),
             )
         )
     return Facts("Boundaries in latent space", tuple(rows))
@@ -121,10 +127,11 @@ def _latents(report: Report) -> list[Block]:
         return safe_label(wording.printable(class_label(names, index)), f"class {index}")
 
     blocks: list[Block] = []
-    planes: list[Figure] = []
-    for plane in report.pictures.latent_planes:
-        if chart := plane_chart(plane, label):
-            planes.append(Figure(chart, *_plane_words(plane, names)))
+    planes = [
+        Figure(chart, *_plane_words(plane, names))
+        for plane in report.pictures.latent_planes
+        if (chart := plane_chart(plane, label))
+    ]
     if planes:
         blocks += [Heading("Latent space around a boundary"), Figures(tuple(planes))]
     latents = report.pictures.latent_map

@@ -1,7 +1,5 @@
 """Where the figures come from: model, data, and the run that made them."""
 
-from itertools import zip_longest
-
 from ladder_report import wording
 from ladder_report.document.blocks import (
     Block,
@@ -22,6 +20,40 @@ from ladder_schema.report import DatasetCard, ModelCard, Report
 _MAX_CLASSES = 200
 _FOLDED_FROM = 13
 _MAX_TEXTS = 20
+_LONGEST = 1_000
+_READING = (
+    (
+        "95% interval",
+        (
+            "Of a rate, Wilson's score interval; of a change, Newcombe's interval for paired rates. 19 times "
+            "out of 20 it covers what all images like these would give."
+        ),
+    ),
+    (
+        "McNemar's test",
+        (
+            "Both models saw the same images, so only those on which they differ tell which is better. p is "
+            "how likely so uneven a split is by chance alone; below 0.05 a change counts as measured."
+        ),
+    ),
+    ("Worst case", "An image counts only if the model is right about it under every white-box attack."),
+    (
+        "Radius \N{GREEK SMALL LETTER EPSILON}",
+        "How far a pixel (L\N{INFINITY}) or the whole image (L2) may be moved, in pixels of 0 to 1.",
+    ),
+    (
+        "LADDER examples",
+        (
+            "An image's latent features are moved across the boundary to another class and decoded with the "
+            "generator. They lie in no \N{GREEK SMALL LETTER EPSILON} ball; past "
+            "\N{GREEK SMALL LETTER RHO} = 1 some may truly show the other class, so 100% is not the ideal."
+        ),
+    ),
+    (
+        "Relative step \N{GREEK SMALL LETTER RHO}",
+        "How far a latent is moved: 1 puts it on the classifier's own boundary, more puts it beyond.",
+    ),
+)
 
 
 def upload_section(report: Report) -> Section:
@@ -72,50 +104,7 @@ def run_section(report: Report) -> Section:
 
 def reading_section() -> Section:
     """What the words mean."""
-    return Section(
-        "reading",
-        "How to read this",
-        "",
-        (
-            Facts(
-                "",
-                (
-                    (
-                        "95% interval",
-                        "Of a rate, Wilson's score interval; of a change, Newcombe's interval for paired "
-                        "rates. 19 times out of 20 it covers what all images like these would give.",
-                    ),
-                    (
-                        "McNemar's test",
-                        "Both models saw the same images, so only those on which they differ tell which is "
-                        "better. p is how likely so uneven a split is by chance alone; below 0.05 a change "
-                        "counts as measured.",
-                    ),
-                    (
-                        "Worst case",
-                        "An image counts only if the model is right about it under every white-box attack.",
-                    ),
-                    (
-                        "Radius \N{GREEK SMALL LETTER EPSILON}",
-                        "How far a pixel (L\N{INFINITY}) or the whole image (L2) may be moved, in pixels of "
-                        "0 to 1.",
-                    ),
-                    (
-                        "LADDER examples",
-                        "An image's latent features are moved across the boundary to another class and "
-                        "decoded with the generator. They lie in no \N{GREEK SMALL LETTER EPSILON} ball; "
-                        "past \N{GREEK SMALL LETTER RHO} = 1 some may truly show the other class, so 100% is "
-                        "not the ideal.",
-                    ),
-                    (
-                        "Relative step \N{GREEK SMALL LETTER RHO}",
-                        "How far a latent is moved: 1 puts it on the classifier's own boundary, more puts "
-                        "it beyond.",
-                    ),
-                ),
-            ),
-        ),
-    )
+    return Section("reading", "How to read this", "", (Facts("", _READING),))
 
 
 def _model(model: ModelCard) -> tuple[Plain, ...]:
@@ -160,19 +149,26 @@ def _texts(texts: tuple[str, ...]) -> tuple[Bullets, ...]:
     if not texts:
         return ()
     cut = left_out(_MAX_TEXTS, len(texts), "notes")
-    return (Bullets("", (*texts[:_MAX_TEXTS], *([cut] if cut else []))),)
+    return (
+        Bullets("", (*(wording.short(t, _LONGEST) for t in texts[:_MAX_TEXTS]), *([cut] if cut else []))),
+    )
 
 
 def _classes(dataset: DatasetCard) -> Table | None:
     """Name and sample counts of each class, whichever of the three lists is longest."""
-    columns = (dataset.class_names, dataset.train_per_class, dataset.test_per_class)
-    rows = [
-        (Cell(name_of(dataset.class_names, index)), count_cell(train or 0), count_cell(test or 0))
-        for index, (_, train, test) in enumerate(zip_longest(*(c[:_MAX_CLASSES] for c in columns)))
-    ]
-    if not rows:
+    total = max(map(len, (dataset.class_names, dataset.train_per_class, dataset.test_per_class)))
+    if not total:
         return None
-    total = max(map(len, columns))
+    shown = range(min(total, _MAX_CLASSES))
+    train, test = (dict(enumerate(counts)) for counts in (dataset.train_per_class, dataset.test_per_class))
+    rows = [
+        (
+            Cell(name_of(dataset.class_names, index)),
+            count_cell(train.get(index, 0)),
+            count_cell(test.get(index, 0)),
+        )
+        for index in shown
+    ]
     return Table(
         "Number of images of each class",
         (Column("Class", is_number=False), Column("Training"), Column("Test")),

@@ -4,21 +4,29 @@ from collections import Counter
 
 from ladder_report import wording
 from ladder_report.document.blocks import Bullets, Summary, Tile
-from ladder_report.document.cells import change_cell
+from ladder_report.document.cells import change_cell, left_out
 from ladder_report.labels import NORMS, attack_label
-from ladder_schema.report import Paired, Report
+from ladder_schema.report import Paired, Report, Status
 
 _MAX_TILES = 6
+_MAX_SENTENCES = 20
+_LONGEST = 1_000
+_OUTCOMES: dict[Status, str] = {
+    "pass": "passed",
+    "warn": "gave a warning",
+    "fail": "failed",
+    "not_run": "could not be run",
+}
 
 
 def summary(report: Report) -> Summary:
     """What got better, what got worse, how sure that is, and what limits it."""
     verdict = report.verdict
     findings = (
-        Bullets("What got better", verdict.better),
-        Bullets("What got worse", verdict.worse),
+        Bullets("What got better", _shown(verdict.better)),
+        Bullets("What got worse", _shown(verdict.worse)),
         Bullets("How sure", tuple(_certainties(report))),
-        Bullets("Limits of these figures", verdict.limits),
+        Bullets("Limits of these figures", _shown(verdict.limits)),
     )
     return Summary(
         recommendation=verdict.recommendation,
@@ -26,6 +34,13 @@ def summary(report: Report) -> Summary:
         findings=tuple(found for found in findings if found.texts),
         tiles=tuple(_tile(label, paired) for label, paired in _main_results(report)[:_MAX_TILES]),
     )
+
+
+def _shown(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of many sentences: what nobody reads through is no summary."""
+    shown = tuple(wording.short(text, _LONGEST) for text in texts[:_MAX_SENTENCES])
+    cut = left_out(len(shown), len(texts), "sentences")
+    return (*shown, cut) if cut else shown
 
 
 def _certainties(report: Report) -> list[str]:
@@ -49,28 +64,20 @@ def _certain(subject: str, paired: Paired) -> str:
         f"{wording.count(paired.only_after)} of {total} images turned right and "
         f"{wording.count(paired.only_before)} wrong"
     )
-    verdict = {
-        True: "so uneven a change is hardly chance",
-        False: "chance alone may do that",
-    }[paired.improved or paired.worsened]
+    is_measured = paired.improved or paired.worsened
+    verdict = "so uneven a change is hardly chance" if is_measured else "chance alone may do that"
     return f"{subject}: {uneven}; {verdict} (McNemar's test, {wording.p_value(paired.p_value)})."
 
 
-def _checked(statuses: Counter[str]) -> str:
-    words = [
-        f"{statuses[status]} {word}"
-        for status, word in (
-            ("pass", "passed"),
-            ("warn", "gave a warning"),
-            ("fail", "failed"),
-            ("not_run", "could not be run"),
-        )
-        if statuses[status]
-    ]
-    conclusion = {True: "the figures cannot be relied on as they are.", False: "nothing speaks against them."}
-    if statuses["warn"] and not statuses["fail"]:
-        return f"Checks of these figures: {', '.join(words)}; read the warnings before you rely on them."
-    return f"Checks of these figures: {', '.join(words)}; {conclusion[bool(statuses['fail'])]}"
+def _checked(statuses: Counter[Status]) -> str:
+    words = [f"{statuses[status]} {word}" for status, word in _OUTCOMES.items() if statuses[status]]
+    if statuses["fail"]:
+        conclusion = "the figures cannot be relied on as they are."
+    elif statuses["warn"]:
+        conclusion = "read the warnings before you rely on them."
+    else:
+        conclusion = "nothing speaks against them." if statuses["pass"] else "nothing is known of them."
+    return f"Checks of these figures: {', '.join(words)}; {conclusion}"
 
 
 def _main_results(report: Report) -> list[tuple[str, Paired]]:
@@ -80,10 +87,11 @@ def _main_results(report: Report) -> list[tuple[str, Paired]]:
         results.append(("Worst case, white-box", measured.worst_case))
     if auto := measured.autoattack:
         results.append((f"AutoAttack, {NORMS[auto.norm]} {wording.radius(auto.epsilon)}", auto.outcome))
-    for result in measured.attacks:
-        if result.attack == "ladder" or (result.setting == "white_box" and result.attack == "pgd"):
-            results.append((attack_label(result), result.outcome))
-    return results
+    return results + [
+        (attack_label(result), result.outcome)
+        for result in measured.attacks
+        if result.attack == "ladder" or (result.setting == "white_box" and result.attack == "pgd")
+    ]
 
 
 def _tile(label: str, paired: Paired) -> Tile:

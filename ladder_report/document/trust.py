@@ -5,6 +5,8 @@ from ladder_report.document.blocks import CheckLine, Checks, Section
 from ladder_report.labels import CHECKED, CHECKS
 from ladder_schema.report import Check
 
+_LONGEST = 80
+_LONGEST_FINDING = 1_000
 _ORDER = ("fail", "warn", "not_run", "pass")
 
 
@@ -18,9 +20,11 @@ def trust_section(checks: tuple[Check, ...]) -> Section | None:
             status=check.status,
             title=CHECKS[check.name],
             of=CHECKED[check.of],
-            finding=check.finding,
-            evidence=tuple((e.name, _written(e.value)) for e in check.evidence),
-            remedy=None if check.status == "pass" else check.remedy,
+            finding=wording.short(check.finding, _LONGEST_FINDING),
+            evidence=tuple((wording.short(e.name, _LONGEST), _written(e.value)) for e in check.evidence),
+            remedy=None
+            if check.status == "pass" or not check.remedy
+            else wording.short(check.remedy, _LONGEST_FINDING),
         )
         for check in ordered
     )
@@ -34,4 +38,4 @@ def trust_section(checks: tuple[Check, ...]) -> Section | None:
 
 
 def _written(value: float | str) -> str:
-    return wording.number(value) if isinstance(value, float) else wording.short(str(value))
+    return wording.number(value) if isinstance(value, float) else wording.short(str(value), _LONGEST)

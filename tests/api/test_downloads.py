@@ -13,6 +13,7 @@ from api.jobs.downloads import prefers_html
 from ladder_jobs.retention import Retention, expire
 from ladder_jobs.tables import Job
 from ladder_schema.jobs import ArtifactName, JobStatus, JobView
+from ladder_schema.report.schema import committed
 
 
 @pytest.fixture
@@ -195,3 +196,17 @@ def test_results_that_have_expired_are_gone_and_the_job_says_so(keeping, session
         assert f"removed at {view.expired_at:%Y-%m-%d %H:%M} UTC" in detail
         assert "post the job again" in detail
     assert account.http.get(f"{path}/events").status_code == 200
+
+
+def test_anybody_may_have_the_schema_of_reports(anonymous):
+    answer = anonymous.get("/schemas/report.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/schema+json")
+    assert answer.text == committed()
+
+
+def test_a_pdf_is_shown_and_a_card_is_saved(account, job):
+    shown = {
+        path: account.http.get(job + path).headers["content-disposition"].split(";")[0]
+        for path in ("/report.pdf", "/model-card")
+    }
+    assert shown == {"/report.pdf": "inline", "/model-card": "attachment"}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import reports
+from hostile import MATRICES, reports, short_report
 from hypothesis import HealthCheck, given, settings
 from pypdf import PdfReader
-from reports import good_report, paired
+from reports import paired
 from tinyhtml5.parser import HTMLParser
 
 from ladder_report.faces import Faces, render
@@ -41,24 +41,24 @@ def texts(faces: Faces) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def faces(good: Report, tmp_path_factory: pytest.TempPathFactory) -> Faces:
-    return render(good, tmp_path_factory.mktemp("scratch"))
+def good_texts(good_faces: Faces) -> dict[str, str]:
+    return texts(good_faces)
 
 
-def test_every_accuracy_is_in_every_face(good: Report, faces: Faces) -> None:
+def test_every_accuracy_is_in_every_face(good: Report, good_texts: dict[str, str]) -> None:
     found = accuracies(good)
     assert len(found) > 100
 
-    for face, text in texts(faces).items():
+    for face, text in good_texts.items():
         shown = set(re.findall(r"\d+\.\d%", text))
         missing = [a for a in found if f"{100 * a.rate:.1f}%" not in shown]
         assert not missing, face
 
 
-def test_counts_intervals_and_tests_are_in_every_face(good: Report, faces: Faces) -> None:
+def test_counts_intervals_and_tests_are_in_every_face(good: Report, good_texts: dict[str, str]) -> None:
     results = (good.measurements.clean, *(attack.outcome for attack in good.measurements.attacks))
 
-    for face, text in texts(faces).items():
+    for face, text in good_texts.items():
         for outcome in results:
             for accuracy in (outcome.before, outcome.after):
                 low, high = (100 * bound for bound in accuracy.interval)
@@ -75,7 +75,7 @@ def test_nothing_is_left_in_the_folder(minimal: Report, tmp_path: Path) -> None:
 
 
 def test_a_thousand_classes_are_cut_and_said_to_be(tmp_path: Path) -> None:
-    data = good_report()
+    data = short_report().model_dump(mode="json")
     names = [f"class number {index} with a rather long name, {'very ' * 20}long" for index in range(1_000)]
     data["model"]["classes"] = 1_000
     data["dataset"].update(class_names=names, train_per_class=[9] * 1_000, test_per_class=[3] * 1_000)
@@ -84,8 +84,7 @@ def test_a_thousand_classes_are_cut_and_said_to_be(tmp_path: Path) -> None:
         for label in range(1_000)
     ]
     row = [1] * 100
-    matrix = {"counts": [row] * 100}
-    data["measurements"]["confusions"] = dict.fromkeys(data["measurements"]["confusions"], matrix)
+    data["measurements"]["confusions"] = {name: {"counts": [row] * 100} for name in MATRICES}
 
     faces = render(Report.model_validate(data), tmp_path)
 
@@ -94,16 +93,12 @@ def test_a_thousand_classes_are_cut_and_said_to_be(tmp_path: Path) -> None:
         flat = " ".join(text.split())
         assert "200 of 1,000 classes are shown; the JSON report has all." in flat, face
         assert "100 of 1,000 classes, those least robust after hardening, are shown" in flat, face
-        assert "class number 999" not in flat or "class number 998" in flat, face
 
 
 def test_two_classes_and_one_epoch(tmp_path: Path) -> None:
-    data = good_report()
-    data["losses"] = data["losses"][:1]
+    data = short_report().model_dump(mode="json")
     data["dataset"].update(class_names=["no", "yes"], train_per_class=[5, 5], test_per_class=[3, 3])
-    data["measurements"]["classes"] = data["measurements"]["classes"][:2]
-    matrix = {"counts": [[3, 0], [1, 2]]}
-    data["measurements"]["confusions"] = dict.fromkeys(data["measurements"]["confusions"], matrix)
+    data["measurements"]["confusions"] = {name: {"counts": [[3, 0], [1, 2]]} for name in MATRICES}
 
     faces = render(Report.model_validate(data), tmp_path)
 
@@ -111,7 +106,7 @@ def test_two_classes_and_one_epoch(tmp_path: Path) -> None:
         assert "Mean retraining losses" in text, face
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(report=reports())
 def test_whatever_the_schema_admits_is_rendered(report: Report, tmp_path: Path) -> None:
     faces = render(report, tmp_path)

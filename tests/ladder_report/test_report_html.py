@@ -1,6 +1,5 @@
 """The HTML report: the report's own numbers, nothing of the upload as markup, nothing from elsewhere."""
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,11 +7,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hostile import TEXTS, short_report, with_text
+from hostile import SLOT, TEXTS, filled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinyhtml5.parser import HTMLParser
 
+from ladder_report.faces import Faces
 from ladder_report.html import render_html
 from ladder_report.labels import RECOMMENDATIONS
 from ladder_report.wording import printable
@@ -46,19 +46,8 @@ def skeleton(tree: ET.Element) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def page(good: Report) -> str:
-    return render_html(good)
-
-
-@pytest.fixture(scope="module")
-def tree(page: str) -> ET.Element:
-    return parse(page)[0]
-
-
-@pytest.fixture(scope="module")
-def slots() -> Report:
-    """A report whose every free text is one recognisable word."""
-    return with_text(short_report(), "slot")
+def tree(good_faces: Faces) -> ET.Element:
+    return parse(good_faces.html)[0]
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +56,16 @@ def slots_skeleton(slots: Report) -> list[tuple[Any, ...]]:
 
 
 def test_every_free_text_of_the_schema_is_exercised(slots: Report) -> None:
-    assert slots.model_dump_json().count('"slot"') >= 45
+    assert slots.model_dump_json().count(f'"{SLOT}"') >= 45
 
 
-@pytest.mark.parametrize("name", ["good", "doubtful", "minimal"])
-def test_is_valid_html_with_a_verdict_on_top(name: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("name", ["good", "minimal"])
+def test_is_valid_html_with_a_verdict_on_top(
+    name: str, good_faces: Faces, request: pytest.FixtureRequest
+) -> None:
     report: Report = request.getfixturevalue(name)
 
-    tree, errors = parse(render_html(report))
+    tree, errors = parse(good_faces.html if name == "good" else render_html(report))
 
     assert errors == []
     assert next(elements(tree, "html")).get("lang") == "en"
@@ -99,7 +90,7 @@ def test_everything_that_was_measured_has_a_section(tree: ET.Element) -> None:
         "verdict", "accuracy", "trust", "autoattack", "curves", "classes", "conditions", "gallery",
         "hardening", "attacks", "upload", "run", "reading",
     }  # fmt: skip
-    # Bars; curve and distances; two trade-offs; confusions, clean and attacked; reliability; planes; map; losses.
+    # Bars, curve, distances, 2 trade-offs, 2 confusions, reliability, 2 planes, map, losses.
     assert len(list(elements(tree, "picture"))) == 12
 
 
@@ -136,8 +127,8 @@ def test_asks_for_nothing_from_elsewhere_and_runs_nothing(tree: ET.Element) -> N
     assert not re.search(r"url\(|@import", text_of(next(elements(tree, "style"))))
 
 
-def test_is_light_enough_to_be_mailed(page: str) -> None:
-    assert len(page) < 3 << 20
+def test_is_light_enough_to_be_mailed(good_faces: Faces) -> None:
+    assert len(good_faces.html) < 3 << 20
 
 
 def test_is_accessible_without_sight_of_the_page(tree: ET.Element) -> None:
@@ -186,17 +177,16 @@ def test_text_stands_out_from_its_background_in_light_and_dark(tree: ET.Element)
                 assert contrast(theme[text], theme[surface]) >= 4.5, (text, surface)
 
 
-def test_equal_reports_give_equal_pages(doubtful: Report) -> None:
-    assert render_html(doubtful) == render_html(doubtful)
+def test_equal_reports_give_equal_pages(minimal: Report) -> None:
+    assert render_html(minimal) == render_html(minimal)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.sampled_from(TEXTS), st.text(min_size=1, max_size=80)))
 def test_a_hostile_text_stays_text(text: str, slots: Report, slots_skeleton: list[tuple[Any, ...]]) -> None:
     text = text if text.strip() else "blank"
-    hostile = Report.model_validate_json(slots.model_dump_json().replace('"slot"', json.dumps(text[:200])))
 
-    tree, errors = parse(render_html(hostile))
+    tree, errors = parse(render_html(filled(slots, text)))
 
     assert errors == []
     assert skeleton(tree) == slots_skeleton

@@ -26,7 +26,9 @@ def test_says_what_each_count_and_interval_means() -> None:
 
     for name in ("Accuracy", "Paired"):
         properties = definitions[name]["properties"]
-        assert all(part.get("description") for key, part in properties.items() if key not in {"correct", "total"})
+        assert all(
+            part.get("description") for key, part in properties.items() if key not in {"correct", "total"}
+        )
 
 
 def test_is_written_where_one_says(tmp_path: Path) -> None:

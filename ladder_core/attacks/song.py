@@ -29,8 +29,8 @@ _NOISE_DECAY = 0.55
 class SongSettings:
     """How codes are searched; the defaults are ours, those of the authors' code are `released`.
 
-    Ours take few and small steps on the code and let the noise do the rest, from a code whose image is surely of
-    its class: on MNIST the images then show their class to others as well (``benchmarks/results/song.md``).
+    Ours take small steps on the code and let the noise do the rest, from a code whose image is surely of its
+    class: on MNIST the images then show their class to others as well (``benchmarks/results/song.md``).
 
     Attributes:
         iterations: Most gradient steps.
@@ -202,7 +202,7 @@ def song(
 
 @torch.no_grad()
 def _surest(oracle: Oracle, gan: ConditionalGan, labels: Tensor, codes: Tensor) -> Tensor:
-    """Return the one (B, Z) of each sample's codes (B, n, Z) that both classifiers say the class of loudest."""
+    """Return the one (B, Z) of each sample's codes (B, n, Z) whose class both classifiers are surest of."""
     if codes.shape[1] == 1:
         return codes[:, 0]
     rows = torch.arange(len(codes), device=codes.device)

@@ -30,7 +30,7 @@ class SongSettings:
     """How codes are searched; the defaults are ours, those of the authors' code are `released`.
 
     Ours take small steps on the code and let the noise do the rest, from a code whose image is surely of its
-    class: on MNIST the images then show their class to others as well (``benchmarks/results/song.md``).
+    class: on MNIST other classifiers then say the class more often (``benchmarks/results/song.md``).
 
     Attributes:
         iterations: Most gradient steps.

@@ -200,7 +200,8 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     model = digits_classifier.clone().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images, labels = digits.train.batch(range(16))
-    partners = AttackSource(pgd_attack(PgdConfig(), ThreatModel(epsilon=0.1)), seed=0).partners(model, images, labels, 0)
+    source = AttackSource(pgd_attack(PgdConfig(), ThreatModel(epsilon=0.1)), seed=0)
+    partners = source.partners(model, images, labels, 0)
     assert model.training
     assert partners.valid.all()
     assert (partners.images - images).abs().max() <= 0.1 + 1e-6

@@ -28,7 +28,6 @@ def report(start: dict[str, Any]) -> dict[str, Any]:
             "train_per_class": [5, 5],
             "test_per_class": [5, 5],
         },
-        "hardened_sha256": "0" * 64,
         "stage_seconds": {"validate": 0.1},
         "device": "cpu",
         "versions": {},

@@ -19,7 +19,7 @@ from ladder_core.progress import Progress
 from ladder_core.records import Record, RecordError, Stored, load_record
 from ladder_core.training import PgdSource, begin_retraining, retrain
 from ladder_core.training_state import TrainingState
-from ladder_schema.config import PgdConfig, RetrainingConfig, resolve_config
+from ladder_schema.config import PgdConfig, RetrainingConfig, ThreatModel, resolve_config
 from ladder_schema.jobs import Stage
 from ladder_schema.protocol import CheckpointName
 from ladder_schema.report import EpochLosses
@@ -245,7 +245,10 @@ def train(state: TrainingState, digits: Dataset, until: int) -> None:
         if state.done == until:
             raise StopRequested
 
-    source, split = PgdSource(PgdConfig(steps=2), 0.1, seed=0), digits.train.subset(np.arange(150))
+    source, split = (
+        PgdSource(PgdConfig(steps=2), ThreatModel(epsilon=0.1), seed=0),
+        digits.train.subset(np.arange(150)),
+    )
     with pytest.raises(StopRequested):
         retrain(state, split, source, RETRAINING, seed=0, on_step=on_step)
 

@@ -30,7 +30,7 @@ from ladder_core.training import (
     move_once,
     retrain,
 )
-from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig
+from ladder_schema.config import BoundaryConfig, GeneratorConfig, PgdConfig, RetrainingConfig, ThreatModel
 from ladder_schema.errors import ErrorCode
 
 CPU = torch.device("cpu")
@@ -144,7 +144,7 @@ def test_pgd_partners_leave_the_model_in_training_mode(digits_classifier, digits
     model = digits_classifier.clone().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images, labels = digits.train.batch(range(16))
-    partners = PgdSource(PgdConfig(), 0.1, seed=0).partners(model, images, labels, 0)
+    partners = PgdSource(PgdConfig(), ThreatModel(epsilon=0.1), seed=0).partners(model, images, labels, 0)
     assert model.training
     assert partners.valid.all()
     assert (partners.images - images).abs().max() <= 0.1 + 1e-6

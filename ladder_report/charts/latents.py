@@ -73,7 +73,7 @@ def latent_chart(latents: LatentMap, label: Callable[[int], str]) -> Chart | Non
         first, second = (f"{100 * share:.0f}% of the variance" for share in latents.explained_variance)
         name_axes(axes, theme, f"first component, {first}", f"second, {second}")
         figure.legend(
-            *axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9,
+            *axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9,
             labelcolor=theme.ink, handletextpad=0.2,
         )  # fmt: skip
 

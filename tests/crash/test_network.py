@@ -7,7 +7,7 @@ from sqlalchemy import make_url
 
 from ladder_jobs.objects import attempt_key
 from ladder_jobs.states import Outcome
-from ladder_schema.jobs import JobStatus
+from ladder_schema.jobs import ArtifactName, JobStatus
 from tests.crash.cable import Cable
 from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.locks import held_publication, wait_for_waiting
@@ -67,7 +67,7 @@ def test_what_a_worker_publishes_after_a_cut_is_refused(bench, fleet, cable, tmp
     fleet.worker("succeed_when_allowed")
     wait_for_takeover(bench, job_id)
     fleet.let_child_finish(job_id, 1)
-    bench.wait_until(lambda: len(stored(bench, job_id, 1)) == 5)
+    bench.wait_until(lambda: len(stored(bench, job_id, 1)) == len(ArtifactName))
     cable.mend()
     bench.wait_until(lambda: not stored(bench, job_id, 1))
     assert bench.job(job_id).status is JobStatus.RUNNING

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from ladder_jobs.objects import job_prefix
 from ladder_jobs.states import Outcome
-from ladder_schema.jobs import JobStatus
+from ladder_schema.jobs import ArtifactName, JobStatus
 from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.fleet import killed
 from tests.crash.locks import held_job, held_publication, wait_for_waiting
@@ -29,7 +29,7 @@ def test_a_worker_killed_before_its_commit_has_published_nothing(bench, fleet, t
     job_id = start_job(bench, fleet)
     with held_job(bench, job_id):
         fleet.let_child_finish(job_id)
-        bench.wait_until(lambda: len(stored(bench, job_id)) == 5)
+        bench.wait_until(lambda: len(stored(bench, job_id)) == len(ArtifactName))
         fleet.kill_worker(job_id, with_child=True)
     fleet.worker("succeed")
     bench.wait_for_status(job_id, JobStatus.SUCCEEDED)

@@ -5,7 +5,7 @@ import redis
 
 from ladder_jobs.states import Outcome
 from ladder_jobs.wakeups import celery_app, send_wakeup, wakeups_waiting
-from ladder_schema.jobs import JobStatus
+from ladder_schema.jobs import ArtifactName, JobStatus
 from tests.crash.checks import assert_published_once, outcomes
 from tests.crash.fleet import killed
 
@@ -64,7 +64,7 @@ def test_postgres_is_killed_while_jobs_wait_and_run(bench, fleet, servers, tmp_p
     prefix = f"jobs/{running}/"
     with killed(servers, "postgres"):
         fleet.let_child_finish(running)
-        bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == 5)
+        bench.wait_until(lambda: len(list(bench.store.list_keys(prefix))) == len(ArtifactName))
     for job_id in (running, waiting):
         bench.wait_for_status(job_id, JobStatus.SUCCEEDED)
         assert_published_once(bench, job_id, tmp_path)

@@ -120,7 +120,7 @@ def test_a_restart_of_postgres_disturbs_no_running_job(bench, servers):
         (child,) = bench.child_pids(job_id)
         servers.stop("postgres")
         os.kill(child, signal.SIGUSR1)
-        bench.wait_until(lambda: len(list(bench.store.list_keys(f"jobs/{job_id}/"))) == 5)
+        bench.wait_until(lambda: len(list(bench.store.list_keys(f"jobs/{job_id}/"))) == len(ArtifactName))
         servers.start("postgres")
     assert bench.job(job_id).status is JobStatus.SUCCEEDED
     assert len(bench.attempts(job_id)) == 1

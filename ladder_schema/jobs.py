@@ -2,10 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from ladder_schema.config import JobConfig
 from ladder_schema.errors import ErrorCode
@@ -98,6 +98,17 @@ class ArtifactView(_View):
     href: str = Field(description="Path to download it from, relative to the API's root.")
 
 
+def _known(listed: Any) -> Any:  # noqa: ANN401 - an answer that has not been validated
+    """What a client of this version can name: a service that is newer may list results of further kinds."""
+    if not isinstance(listed, list | tuple):
+        return listed
+    names = set(ArtifactName)
+    return [
+        item for item in listed
+        if not (isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] not in names)
+    ]  # fmt: skip
+
+
 class LogView(_View):
     """What the process of one attempt wrote; of a running attempt, ask without its being listed."""
 
@@ -129,7 +140,7 @@ class JobView(_View):
         "of the service did so.",
     )
     error: JobError | None = None
-    artifacts: tuple[ArtifactView, ...] = ()
+    artifacts: Annotated[tuple[ArtifactView, ...], BeforeValidator(_known)] = ()
     logs: tuple[LogView, ...] = ()
 
 

@@ -25,7 +25,6 @@ from worker.endings import (
     Dropped,
     Finished,
     Interrupted,
-    NotRendered,
     NotStarted,
     OtherVersion,
     ProtocolViolation,
@@ -215,11 +214,6 @@ class Attempt:
             results = collect(workspace, self._claim, max_bytes=self._settings.max_result_bytes)
         except ProtocolViolation as violation:
             self.fail(violation.as_job_error())
-            return
-        except NotRendered:
-            # Ours to mend, and the same report would fail again.
-            log.exception("report_not_rendered")
-            self.fail(INTERNAL)
             return
         try:
             self._store_and_settle(results, lease)

@@ -112,10 +112,6 @@ class NotFinite(ProtocolViolation):
         return JobError(code=ErrorCode.TRAINING_DIVERGED, message=message, stage=stage)
 
 
-class NotRendered(Exception):  # noqa: N818 - a state of the job, not of the code
-    """A report was taken as right and yet could not be written for people: a fault of this code."""
-
-
 class InputLost(Exception):  # noqa: N818 - a state of the job, not of the code
     """A stored upload is gone, or no longer the bytes that were uploaded."""
 

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from ladder_jobs.claims import Claim
 from ladder_jobs.objects import ObjectStore, StoreError
-from ladder_report.faces import render
+from ladder_report.faces import Face, render_separately
 from ladder_schema.jobs import FILE_NAMES, ArtifactName
 from ladder_schema.protocol import ResultFile
 from ladder_schema.report import Report
 from worker.breakable import Grace, breakable
-from worker.endings import NotRendered, ProtocolViolation
+from worker.endings import ProtocolViolation
 from worker.files import take
 from worker.formats import check_archive, check_safetensors
 from worker.transfer import Check
@@ -26,6 +26,11 @@ log = structlog.get_logger(__name__)
 _DISCARD_SECONDS = 2.0
 _MAX_REPORT_BYTES = 64 << 20
 _BINARY = "application/octet-stream"
+_FACES = {
+    Face.HTML: (ArtifactName.REPORT_HTML, "text/html; charset=utf-8"),
+    Face.PDF: (ArtifactName.REPORT_PDF, "application/pdf"),
+    Face.CARD: (ArtifactName.MODEL_CARD, "text/markdown; charset=utf-8"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,11 @@ class Result:
 def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Result, ...]:
     """Check the child's results and add the report's faces.
 
-    The report is written anew from its validated value: what is published is what was checked.
+    The report is written anew from its validated value: what is published is what was checked. A face that
+    cannot be rendered is left out.
 
     Raises:
         ProtocolViolation: A file is missing, no regular file, too large, or not what its name says.
-        NotRendered: A face of the report cannot be rendered.
     """
     model = _take(workspace, ResultFile.MODEL, max_bytes)
     weights = _take(workspace, ResultFile.WEIGHTS, max_bytes)
@@ -63,19 +68,19 @@ def collect(workspace: Workspace, claim: Claim, *, max_bytes: int) -> tuple[Resu
 
 
 def _publishable(report: Report, folder: Path) -> tuple[Result, ...]:
-    """The report and its faces as files; it is written anew from its validated value."""
-    try:
-        faces = render(report, folder)
-    except (OSError, MemoryError):
-        raise  # this worker's trouble: another may fare better
-    except Exception as error:
-        raise NotRendered(type(error).__name__) from error
-    contents = (
-        (ArtifactName.REPORT, report.model_dump_json().encode(), "application/json"),
-        (ArtifactName.REPORT_HTML, faces.html.encode(), "text/html; charset=utf-8"),
-        (ArtifactName.REPORT_PDF, faces.pdf, "application/pdf"),
-        (ArtifactName.MODEL_CARD, faces.card.encode(), "text/markdown; charset=utf-8"),
-    )
+    """The report and its faces as files, without those that cannot be rendered.
+
+    A fault of ours in a face would meet the job again each time it is tried, and costs it that face alone.
+    """
+    rendering = render_separately(report, folder)
+    for face, fault in rendering.faults.items():
+        log.error("face_not_rendered", face=str(face), exc_info=fault)
+    contents = [(ArtifactName.REPORT, report.model_dump_json().encode(), "application/json")]
+    contents += [
+        (name, rendering.faces[face], media_type)
+        for face, (name, media_type) in _FACES.items()
+        if face in rendering.faces
+    ]
     results = []
     for name, content, media_type in contents:
         path = folder / f"published-{FILE_NAMES[name]}"

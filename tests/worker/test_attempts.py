@@ -1,5 +1,6 @@
 """One worker, one job, a real child: every way an attempt can end."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from sqlalchemy import func, update
 from ladder_jobs.claims import sweep
 from ladder_jobs.states import EventKind, Outcome
 from ladder_jobs.tables import Attempt as AttemptRow
+from ladder_report import faces
 from ladder_schema.errors import ErrorCode
 from ladder_schema.jobs import ArtifactName, JobStatus, Stage
 from ladder_schema.report import Report
@@ -23,6 +25,12 @@ from worker.environment import KEPT_VARIABLES
 from worker.launch import start_child
 from worker.settings import WorkerSettings
 from worker.users import ChildUsers
+
+
+class PanicException(BaseException):
+    """What PyO3 raises where Rust code panics, by its names: the class itself cannot be imported."""
+
+    __module__ = "pyo3_runtime"
 
 
 def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
@@ -49,6 +57,41 @@ def test_a_job_succeeds_and_publishes_what_was_checked(bench, tmp_path):
     assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
     assert (tmp_path / "model-card").read_text().startswith("---\npipeline_tag: image-classification\n")
+
+
+@pytest.mark.parametrize("fault", [ValueError("no chart"), PanicException("index out of bounds")])
+def test_a_face_that_cannot_be_rendered_costs_the_job_that_face_alone(bench, monkeypatch, fault):
+    def set_pdf(*_: object) -> bytes:
+        raise fault
+
+    monkeypatch.setattr(faces, "set_pdf", set_pdf)
+    job = bench.run("succeed")
+    assert job.status is JobStatus.SUCCEEDED
+    assert {artifact.name for artifact in job.artifacts} == set(ArtifactName) - {ArtifactName.REPORT_PDF}
+
+
+def test_a_document_that_cannot_be_built_leaves_the_report_itself(bench, monkeypatch):
+    def build_document(_: object) -> None:
+        raise KeyError("label")
+
+    monkeypatch.setattr(faces, "build_document", build_document)
+    job = bench.run("succeed")
+    assert job.status is JobStatus.SUCCEEDED
+    assert {artifact.name for artifact in job.artifacts} == {
+        ArtifactName.MODEL,
+        ArtifactName.WEIGHTS,
+        ArtifactName.EXAMPLES,
+        ArtifactName.REPORT,
+    }
+
+
+def test_a_full_disk_while_rendering_is_the_workers_trouble(bench, monkeypatch):
+    def set_pdf(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(faces, "set_pdf", set_pdf)
+    job = bench.run("succeed", max_outages=1)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, ErrorCode.DISK_LIMIT)
 
 
 def test_stages_become_events(bench):

@@ -9,13 +9,14 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ladder_report import images, wording
 from ladder_report.charts.accuracies import accuracy_chart
 from ladder_report.charts.curves import losses_chart
 from ladder_report.charts.matrices import confusion_chart
-from ladder_report.charts.style import safe_label
+from ladder_report.charts.style import LIGHT, safe_label
 from ladder_report.labels import class_label
 from ladder_schema.report import Confusion, EpochLosses, GalleryItem, Paired, TermName, Thumbnail
 
@@ -173,3 +174,19 @@ def test_an_upload_cannot_write_mathematics_in_a_chart() -> None:
 
     assert chart is not None
     assert ET.fromstring(chart.light).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 30, 100])
+@pytest.mark.parametrize("name", ["3", "a long name of ma\N{HORIZONTAL ELLIPSIS}"])
+def test_the_titles_of_confusion_matrices_are_not_clipped(classes: int, name: str) -> None:
+    confusion = Confusion(counts=((1,) * classes,) * classes)
+    chart = confusion_chart(confusion, confusion, lambda _: name)
+    assert chart is not None
+    figure = Figure(figsize=(chart.width, chart.height), layout="constrained")
+
+    chart.draw(figure, LIGHT)
+    figure.draw_without_rendering()
+
+    drawn = figure.get_tightbbox()  # in inches
+    assert 0 <= drawn.x0 < drawn.x1 <= chart.width
+    assert 0 <= drawn.y0 < drawn.y1 <= chart.height

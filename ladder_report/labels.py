@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping
 
-from ladder_schema.report import AttackName, AttackResult, CheckName, Setting, Status, TermName
+from ladder_report import wording
+from ladder_schema.report import (
+    AttackName,
+    AttackResult,
+    AutoAttackSummary,
+    CheckName,
+    Setting,
+    Status,
+    TermName,
+)
 
 RECOMMENDATIONS: Mapping[str, str] = {
     "deploy": "Deploy",
@@ -65,9 +74,19 @@ STATUSES: Mapping[Status, str] = {"pass": "passed", "warn": "warning", "fail": "
 
 
 def attack_label(result: AttackResult) -> str:
-    """Name of an attack in its setting, e.g. ``PGD, white-box``; with its norm where it is not Linf."""
+    """Name of an attack in its setting, e.g. ``PGD, white-box``; with its norm where it is not Linf.
+
+    Square asks the model it is tested on, but sees its scores alone (Andriushchenko et al. 2020).
+    """
     norm = " L2" if result.parameters.get("norm") == "l2" and result.attack != "cw" else ""
-    return f"{ATTACKS[result.attack]}{norm}, {SETTINGS[result.setting]}"
+    by_queries = result.attack == "square" and result.setting == "white_box"
+    setting = "query (black-box)" if by_queries else SETTINGS[result.setting]
+    return f"{ATTACKS[result.attack]}{norm}, {setting}"
+
+
+def autoattack_label(summary: AutoAttackSummary) -> str:
+    """Name of the ensemble in its threat model."""
+    return f"AutoAttack, {NORMS[summary.norm]} {wording.radius(summary.epsilon)}"
 
 
 def class_label(names: tuple[str, ...], index: int) -> str:

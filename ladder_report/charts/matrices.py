@@ -18,6 +18,8 @@ def confusion_chart(before: Confusion, after: Confusion, label: Callable[[int], 
         return None
 
     def draw(figure: Figure, theme: Theme) -> None:
+        # Square panels are shorter than the room they are given; only this layout then keeps their titles in.
+        figure.set_layout_engine("compressed")
         panels = figure.subplots(1, 2)
         for axes, name, confusion in zip(
             panels, ("before hardening", "after hardening"), (before, after), strict=True

@@ -16,7 +16,7 @@ from ladder_report.document.blocks import (
     Table,
 )
 from ladder_report.document.cells import accuracy_cell, certainty_cell, change_cell, count_cell, left_out
-from ladder_report.labels import NORMS, SETTINGS, attack_label
+from ladder_report.labels import NORMS, SETTINGS, attack_label, autoattack_label
 from ladder_schema.report import (
     AttackResult,
     AutoAttackSummary,
@@ -146,6 +146,8 @@ def _rows(measured: Measurements) -> list[tuple[str, Paired, AttackResult | None
     rows: list[tuple[str, Paired, AttackResult | None]] = [("Clean images", measured.clean, None)]
     if any(result.setting == "white_box" for result in measured.attacks):
         rows.append(("Worst case, white-box", measured.worst_case, None))
+    if measured.autoattack:
+        rows.append((autoattack_label(measured.autoattack), measured.autoattack.outcome, None))
     seen: Counter[str] = Counter()
     for result in measured.attacks:
         label = attack_label(result)

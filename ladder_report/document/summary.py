@@ -5,7 +5,7 @@ from collections import Counter
 from ladder_report import wording
 from ladder_report.document.blocks import Bullets, Summary, Tile
 from ladder_report.document.cells import change_cell, left_out
-from ladder_report.labels import NORMS, attack_label
+from ladder_report.labels import attack_label, autoattack_label
 from ladder_schema.report import Paired, Report, Status
 
 _MAX_TILES = 6
@@ -86,7 +86,7 @@ def _main_results(report: Report) -> list[tuple[str, Paired]]:
     if _has_white_box(report):
         results.append(("Worst case, white-box", measured.worst_case))
     if auto := measured.autoattack:
-        results.append((f"AutoAttack, {NORMS[auto.norm]} {wording.radius(auto.epsilon)}", auto.outcome))
+        results.append((autoattack_label(auto), auto.outcome))
     return results + [
         (attack_label(result), result.outcome)
         for result in measured.attacks

@@ -9,15 +9,26 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ladder_report import images, wording
 from ladder_report.charts.accuracies import accuracy_chart
 from ladder_report.charts.curves import losses_chart
 from ladder_report.charts.matrices import confusion_chart
-from ladder_report.charts.style import safe_label
-from ladder_report.labels import class_label
-from ladder_schema.report import Confusion, EpochLosses, GalleryItem, Paired, TermName, Thumbnail
+from ladder_report.charts.style import LIGHT, safe_label
+from ladder_report.document.results import accuracy_section
+from ladder_report.labels import attack_label, class_label
+from ladder_schema.report import (
+    AttackResult,
+    Confusion,
+    EpochLosses,
+    GalleryItem,
+    Paired,
+    Report,
+    TermName,
+    Thumbnail,
+)
 
 LARGEST = sys.float_info.max
 
@@ -173,3 +184,35 @@ def test_an_upload_cannot_write_mathematics_in_a_chart() -> None:
 
     assert chart is not None
     assert ET.fromstring(chart.light).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 30, 100])
+@pytest.mark.parametrize("name", ["3", "a long name of ma\N{HORIZONTAL ELLIPSIS}"])
+def test_the_titles_of_confusion_matrices_are_not_clipped(classes: int, name: str) -> None:
+    confusion = Confusion(counts=((1,) * classes,) * classes)
+    chart = confusion_chart(confusion, confusion, lambda _: name)
+    assert chart is not None
+    figure = Figure(figsize=(chart.width, chart.height), layout="constrained")
+
+    chart.draw(figure, LIGHT)
+    figure.draw_without_rendering()
+
+    drawn = figure.get_tightbbox()  # in inches
+    assert 0 <= drawn.x0 < drawn.x1 <= chart.width
+    assert 0 <= drawn.y0 < drawn.y1 <= chart.height
+
+
+def test_autoattack_stands_right_after_the_worst_case_in_chart_and_table(good: Report) -> None:
+    chart, table, *_ = accuracy_section(good.measurements).blocks
+
+    names = [row[0].text for row in table.rows]
+    assert names[1:3] == ["Worst case, white-box", "AutoAttack, L\N{INFINITY} 8/255"]
+    assert f"{names[2]}: 38.9% before, 76.9% after" in chart.figures[0].alt
+
+
+def test_an_attack_by_queries_is_not_called_white_box(doubtful: Report) -> None:
+    results = doubtful.measurements.attacks
+
+    assert [attack_label(result) for result in results] == ["PGD, white-box", "Square, query (black-box)"]
+    replayed = AttackResult.model_validate(results[1].model_dump() | {"setting": "transfer"})
+    assert attack_label(replayed) == "Square, transfer"

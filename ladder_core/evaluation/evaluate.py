@@ -10,7 +10,6 @@ from ladder_core.attacks import LadderAttacker
 from ladder_core.checkpoints import Keeper
 from ladder_core.checks import CheckedRun, Effort, run_checks
 from ladder_core.counting import paired
-from ladder_core.datasets.base import Indices
 from ladder_core.evaluation.autoattack import AutoAttackVerdicts, measure_autoattack
 from ladder_core.evaluation.black_box import measure_surrogate, rank_models
 from ladder_core.evaluation.calibration import calibration
@@ -25,7 +24,7 @@ from ladder_core.evaluation.plan import Plan
 from ladder_core.evaluation.subjects import Subjects
 from ladder_core.evaluation.trade_off import Hardening, Varied, measure_trade_offs
 from ladder_core.evaluation.white_box import Verdicts, measure_attack, replayed_result, white_box_result
-from ladder_core.evaluation.worst_case import class_results, worst_case
+from ladder_core.evaluation.worst_case import Held, class_results, worst_case
 from ladder_core.progress import Progress
 from ladder_schema.report import (
     AttackName,
@@ -97,12 +96,22 @@ class _Attacked:
     attacks: tuple[Verdicts, ...]
     autoattack: AutoAttackVerdicts | None
 
-    def worst_case(self) -> tuple[Indices, Tensor]:
-        """Return on which images every attack of the threat model ran, and what held against all: (n, 2)."""
-        found = [(each.positions, each.held_within) for each in self.attacks if each.attack.is_bounded]
+    def worst_case(self, enough: int) -> Held:
+        """Return the positions (n,) the worst case is of, and what held against every attack there: (n, 2).
+
+        An attack that ran on fewer images, or that is not bound to the threat model, must not cost the others
+        theirs: it breaks whichever of these images it broke within the threat model.
+
+        Args:
+            enough: On how many images a bounded attack has to have run for only these to be counted.
+        """
+        everywhere, elsewhere = [], []
+        for each in self.attacks:
+            decides = each.attack.is_bounded and len(each.positions) >= enough
+            (everywhere if decides else elsewhere).append((each.positions, each.held_within))
         if self.autoattack is not None:
-            found.append((self.autoattack.positions, self.autoattack.held))
-        return worst_case(found)
+            everywhere.append((self.autoattack.positions, self.autoattack.held))
+        return worst_case(everywhere, elsewhere)
 
 
 def _attack(plan: Plan, ledger: Ledger, clean: Tensor) -> _Attacked:
@@ -161,7 +170,8 @@ def _measurements(
 ) -> Measurements:
     labels = torch.from_numpy(subjects.test.targets())
     right = clean == labels[:, None]
-    outcome, (common, held) = paired(right), attacked.worst_case()
+    enough = len(subjects.choose(subjects.config.autoattack_samples))
+    outcome, (common, held) = paired(right), attacked.worst_case(enough)
     ranks = [rank_models(outcome, results, setting) for setting in subjects.config.black_box]
     summary = attacked.autoattack and attacked.autoattack.summary(subjects.threat_model, subjects.classes)
     return Measurements(

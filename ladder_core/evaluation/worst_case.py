@@ -10,18 +10,26 @@ from ladder_core.counting import paired
 from ladder_core.datasets.base import Indices
 from ladder_schema.report import ClassResult
 
+Held = tuple[Indices, Tensor]
+"""Of an attack the sorted positions (n,) of its images, and (n, 2) bool, whether each model was right and not
+broken by an example within the threat model."""
 
-def worst_case(found: Sequence[tuple[Indices, Tensor]]) -> tuple[Indices, Tensor]:
-    """Return on which images every attack ran, and which of them each model held against all.
+
+def worst_case(everywhere: Sequence[Held], elsewhere: Sequence[Held] = ()) -> Held:
+    """Return the images that attacks ran on, and which of them each model held against all.
 
     Args:
-        found: Of each attack the sorted positions (n,) of its images, and (n, 2) bool, whether each model was
-            right and not broken by an example within the threat model.
+        everywhere: Attacks that have to have run on an image for it to be counted; at least one.
+        elsewhere: Attacks that count on whichever of these images they ran on.
     """
-    (positions, held), *others = found
+    (positions, held), *others = everywhere
     for other, verdicts in others:
         positions, ours, theirs = np.intersect1d(positions, other, assume_unique=True, return_indices=True)
         held = held[ours] & verdicts[theirs]
+    held = held.clone()
+    for other, verdicts in elsewhere:
+        _, ours, theirs = np.intersect1d(positions, other, assume_unique=True, return_indices=True)
+        held[ours] &= verdicts[theirs]
     return positions, held
 
 

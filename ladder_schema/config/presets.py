@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from ladder_schema.config.job import JOB_CONFIG, JobConfig, LadderConfig, PgdTrainingConfig
+from ladder_schema.config.job import (
+    JOB_CONFIG,
+    READABLE_VERSIONS,
+    SCHEMA_VERSION,
+    JobConfig,
+    LadderConfig,
+    PgdTrainingConfig,
+)
 
 DEFAULT_METHOD = "ladder"
 
@@ -45,12 +52,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+# What version 2's presets set of an evaluation, which had no more to set than FGSM and PGD.
+_EVALUATION_BEFORE_3 = {"max_samples", "pgd_steps", "pgd_restarts"}
+
 
 def resolve_config(raw: Mapping[str, Any]) -> LadderConfig | PgdTrainingConfig:
     """Complete a user's configuration.
 
     Args:
-        raw: What the user wrote; empty is fine.
+        raw: What the user wrote; empty is fine. One that says it is of an earlier version has that version's
+            evaluation: the presets' measurements since then take far longer than it was written for.
 
     Returns:
         The configuration with the preset's values under the user's and every default filled in.
@@ -60,11 +71,20 @@ def resolve_config(raw: Mapping[str, Any]) -> LadderConfig | PgdTrainingConfig:
     """
     given = {"method": DEFAULT_METHOD, **raw}
     preset = PRESETS.get(given["preset"], {}) if isinstance(given.get("preset"), str) else PRESETS["standard"]
-    for name, values in preset.items():
+    for name, values in _of_version(preset, given.get("schema_version")).items():
         section = given.get(name, {})
         if name in _sections(given["method"]) and isinstance(section, Mapping):
             given[name] = {**values, **section}
     return JOB_CONFIG.validate_python(given)
+
+
+def _of_version(preset: Mapping[str, dict[str, Any]], version: object) -> Mapping[str, dict[str, Any]]:
+    """Return what a preset fills in of a configuration that says it is of that version."""
+    if version not in READABLE_VERSIONS or version == SCHEMA_VERSION:
+        return preset
+    evaluation = preset.get("evaluation", {})
+    known = {name: value for name, value in evaluation.items() if name in _EVALUATION_BEFORE_3}
+    return {**preset, "evaluation": known}
 
 
 def _sections(method: object) -> set[str]:

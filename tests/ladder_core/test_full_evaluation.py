@@ -58,7 +58,7 @@ def test_everything_that_was_asked_for_is_measured(whole: Attempt) -> None:
             sizes if setting == "white_box" else sizes | {"autoattack": 12}
         )
     assert measured.autoattack.outcome.total == 12
-    assert measured.worst_case.total == 8, "the images that every attack ran on"
+    assert measured.worst_case.total == 12, "AutoAttack's images: Square's eight are among them"
     broken = sum(c.broken_before for c in measured.autoattack.components)
     right = measured.autoattack.outcome.before.correct
     assert 0 < broken <= 12 - right, "the rest are the model's own mistakes"

@@ -21,6 +21,26 @@ def test_what_an_earlier_version_wrote_is_evaluated_as_it_was(version: int) -> N
     assert evaluation.batch_size == 512
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("preset", "measured"),
+    [
+        ({}, {}),
+        ({"preset": "quick"}, {"max_samples": 1_000, "pgd_steps": 20}),
+        ({"preset": "thorough"}, {"pgd_steps": 100, "pgd_restarts": 3}),
+    ],
+)
+def test_a_preset_asks_an_earlier_version_for_what_it_did_then(
+    preset: dict[str, str], measured: dict[str, int], version: int
+) -> None:
+    found = resolve_config({"schema_version": version, **preset})
+    assert found.evaluation == EvaluationConfig(**measured)
+    assert found.schema_version == 3
+    now = resolve_config({"schema_version": 3, **preset})
+    assert now == resolve_config(preset)
+    assert found.model_copy(update={"evaluation": now.evaluation}) == now, "only the evaluation differs"
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", ["ladder", "pgd"])
 def test_a_resolved_configuration_is_complete(preset: str, method: str) -> None:

@@ -14,8 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ladder_core.statistics import holm
-from ladder_schema.report import SIGNIFICANCE, Accuracy, AttackResult, Check, Measurements, Paired, Verdict
+from ladder_schema.report import (
+    SIGNIFICANCE,
+    Accuracy,
+    AttackResult,
+    Check,
+    Measurements,
+    Paired,
+    Verdict,
+    holm,
+)
 
 FREE_CLEAN_DROP = 0.01
 """Clean accuracy worth losing for robustness without a second thought."""

@@ -50,6 +50,7 @@ from ladder_schema.report.numbers import (
     Text,
     Texts,
     Timestamp,
+    holm,
 )
 from ladder_schema.report.pictures import (
     MAX_THUMBNAIL_SIDE,
@@ -124,4 +125,5 @@ __all__ = [
     "Verdict",
     "Walk",
     "WalkStep",
+    "holm",
 ]

@@ -1,6 +1,7 @@
 """Counts, and how sure they make one: what every measurement of a report is made of."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -144,6 +145,23 @@ class Paired(Value):
         if excess > 0:
             excess = max(0.0, excess - self.total / 2)
         return excess / math.sqrt(margins)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return p-values corrected for their number, in their own order.
+
+    Holm 1979, https://www.jstor.org/stable/4615733: calling those below 5% real is wrong about any of them at
+    most 5% of the time.
+
+    Args:
+        p_values: Each in [0, 1]; none gives none.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, floor = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(order):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = floor
+    return tuple(adjusted)
 
 
 def _binomial_test(first: int, second: int) -> float:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ladder_core.statistics import holm
+from ladder_schema.report import holm
 
 
 def test_holm_gives_the_published_figures() -> None:

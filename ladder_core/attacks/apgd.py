@@ -2,6 +2,8 @@
 
 PGD with momentum whose step is halved, and which goes back to the best point, where a window of iterations
 brought too little. Samples leave the batch at their first adversarial iterate: the verdict is then known.
+Of a randomised model (``eot`` above 1) one answer decides nothing: samples take every step, and the last
+iterate that was misclassified is kept, as in their code.
 """
 
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ from ladder_core.attacks.base import AttackResult, Norm, Oracle, finish, per_sam
 from ladder_core.attacks.deepfool import likeliest_others
 from ladder_core.attacks.fgsm import ascent_direction
 from ladder_core.attacks.losses import LossName, attack_loss
-from ladder_core.attacks.pairs import Pairs, several, siblings_of, single
+from ladder_core.attacks.pairs import Pairs, first_of_each, several, siblings_of, single
 from ladder_core.attacks.samples import all_rows, check_is_due
 from ladder_core.attacks.streams import SampleStreams
 
@@ -50,7 +52,8 @@ def apgd(
         restarts: Random starts; samples already broken are not tried again.
         loss: What is raised: cross-entropy, Carlini and Wagner's margin, or DLR, which needs three classes
             (four, given targets).
-        eot: Gradients averaged at each step, for randomised models (expectation over transformation).
+        eot: Gradients averaged at each step, for randomised models (expectation over transformation); above 1
+            no sample leaves early.
         targets: (B,) classes to be taken for; without them, any class but the label.
 
     Raises:
@@ -96,7 +99,7 @@ def apgd_targeted(
         iterations: Gradient steps per target and restart.
         restarts: Random starts per target.
         target_classes: How many classes are tried; no more than there are others.
-        eot: Gradients averaged at each step, for randomised models.
+        eot: Gradients averaged at each step, for randomised models; above 1 no sample leaves early.
 
     Raises:
         ValueError: A parameter is out of its range, or the model has fewer than four classes.
@@ -133,6 +136,11 @@ class _Settings:
         require(self.iterations >= 1, "iterations", self.iterations, "give at least 1")
         require(self.eot >= 1, "eot", self.eot, "give at least 1")
 
+    @property
+    def leaves_early(self) -> bool:
+        """Whether a sample is done at its first adversarial iterate."""
+        return self.eot == 1
+
     def windows(self) -> dict[int, int]:
         """Return after which iterations the step may be halved, and of how many each judges (3.1)."""
         window, least = (max(int(share * self.iterations), 1) for share in (0.22, 0.06))
@@ -157,7 +165,10 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Climb(Pairs):
-    """Pairs on their way: iterates (n, C, H, W), the best so far, and what the halving is judged by (n,)."""
+    """Pairs on their way: iterates (n, C, H, W), and what the halving is judged by (n,).
+
+    ``best`` has the largest loss so far, ``hit`` is the last that was adversarial, where ``broken`` says so.
+    """
 
     current: Tensor
     previous: Tensor
@@ -167,6 +178,7 @@ class _Climb(Pairs):
     best_loss: Tensor
     step: Tensor
     broken: Tensor
+    hit: Tensor
     last_loss: Tensor
     rises: Tensor
     halved: Tensor
@@ -195,8 +207,8 @@ def _climb(oracle: Oracle, settings: _Settings, pairs: Pairs, found: Tensor, bro
     for iteration in range(settings.iterations):
         climb = _observe(oracle, settings, climb, _move(settings, climb, first=iteration == 0))
         if iteration in windows:
-            climb = _halve(climb, windows[iteration])
-        if check_is_due(iteration, found.device) and climb.broken.any():
+            climb = _halve(settings, climb, windows[iteration])
+        if settings.leaves_early and check_is_due(iteration, found.device) and climb.broken.any():
             climb = _leave(climb, found, broken)
             if len(climb) == 0:
                 return
@@ -218,6 +230,7 @@ def _begin(oracle: Oracle, settings: _Settings, pairs: Pairs) -> _Climb:
         best_loss=loss,
         step=torch.full_like(loss, 2 * settings.epsilon),
         broken=broken,
+        hit=current,
         last_loss=torch.zeros_like(loss),  # The official code compares the first step's loss with 0.
         rises=torch.zeros_like(loss),
         halved=torch.ones_like(broken),
@@ -237,7 +250,7 @@ def _ask(oracle: Oracle, settings: _Settings, pairs: Pairs, current: Tensor) -> 
 
 
 def _move(settings: _Settings, climb: _Climb, *, first: bool) -> Tensor:
-    """Return the next iterates (Eqs. 2 and 3); broken samples stay."""
+    """Return the next iterates (Eqs. 2 and 3); samples that are done stay."""
     share = 1.0 if first else _MOMENTUM
     stepped = climb.current + per_sample(climb.step, climb.current) * ascent_direction(
         climb.gradient, settings.norm
@@ -245,7 +258,12 @@ def _move(settings: _Settings, climb: _Climb, *, first: bool) -> Tensor:
     stepped = project(stepped, climb.images, settings.norm, settings.epsilon)
     mixed = climb.current + share * (stepped - climb.current) + (1 - share) * (climb.current - climb.previous)
     moved = project(mixed, climb.images, settings.norm, settings.epsilon)
-    return torch.where(per_sample(climb.broken, moved), climb.current, moved)
+    return torch.where(per_sample(_done(settings, climb), moved), climb.current, moved)
+
+
+def _done(settings: _Settings, climb: _Climb) -> Tensor:
+    """Return (n,) bool: the pair takes no further step, though it may not have left yet."""
+    return climb.broken & settings.leaves_early
 
 
 def _observe(oracle: Oracle, settings: _Settings, climb: _Climb, moved: Tensor) -> _Climb:
@@ -262,17 +280,18 @@ def _observe(oracle: Oracle, settings: _Settings, climb: _Climb, moved: Tensor) 
         best_gradient=torch.where(images_better, gradient, climb.best_gradient),
         best_loss=torch.where(better, loss, climb.best_loss),
         broken=climb.broken | broken,
+        hit=torch.where(per_sample(broken, moved), moved, climb.hit),
         last_loss=loss,
         rises=climb.rises + (loss > climb.last_loss),
     )
 
 
-def _halve(climb: _Climb, window: int) -> _Climb:
+def _halve(settings: _Settings, climb: _Climb, window: int) -> _Climb:
     """Halve the step and go back to the best point under either condition of section 3.1."""
     oscillates = climb.rises <= _RISING * window
     stalls = ~climb.halved & (climb.judged_loss >= climb.best_loss)
     halve = oscillates | stalls
-    back = per_sample(halve & ~climb.broken, climb.current)
+    back = per_sample(halve & ~_done(settings, climb), climb.current)
     return replace(
         climb,
         step=torch.where(halve, climb.step / 2, climb.step),
@@ -287,5 +306,6 @@ def _halve(climb: _Climb, window: int) -> _Climb:
 def _leave(climb: _Climb, found: Tensor, broken: Tensor) -> _Climb:
     """Write down the pairs that succeeded; their samples' others are dropped with them."""
     hits = climb.of(climb.broken)
-    found[hits.rows], broken[hits.rows] = hits.current, True
+    hits = hits.of(first_of_each(hits, len(found)))
+    found[hits.rows], broken[hits.rows] = hits.hit, True
     return climb.of(~siblings_of(climb.broken, climb.rows, len(found)))

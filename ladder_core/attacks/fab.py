@@ -16,7 +16,7 @@ from ladder_core.attacks.deepfool import likeliest_others
 from ladder_core.attacks.fab_projections import project_on_plane
 from ladder_core.attacks.fgsm import ascent_direction
 from ladder_core.attacks.losses import logit_difference
-from ladder_core.attacks.pairs import Pairs, several, siblings_of, single
+from ladder_core.attacks.pairs import Pairs, first_of_each, several, siblings_of, single
 from ladder_core.attacks.samples import all_rows, check_is_due
 from ladder_core.attacks.streams import SampleStreams
 
@@ -164,6 +164,7 @@ class _Search:
         """Keep what is nearer than all before."""
         self.distance.scatter_reduce_(0, walk.rows, walk.distance, "amin")
         nearest = walk.of(walk.distance.isfinite() & (walk.distance == self.distance[walk.rows]))
+        nearest = nearest.of(first_of_each(nearest, len(self.distance)))
         self.nearest[nearest.rows] = nearest.nearest
 
     def finish(

@@ -73,3 +73,14 @@ def siblings_of(hit: Tensor, rows: Tensor, count: int) -> Tensor:
     samples = torch.zeros(count, dtype=torch.bool, device=rows.device)
     samples.index_put_((rows,), hit, accumulate=True)
     return samples[rows]
+
+
+def first_of_each(pairs: Pairs, count: int) -> Tensor:
+    """Return (n,) bool: of the given pairs of its sample, of ``count`` in the batch, it has the lowest rank.
+
+    What is written by sample is then written once: a GPU mixes several writes to one place.
+    """
+    beyond = torch.iinfo(torch.int64).max
+    lowest = torch.full((count,), beyond, device=pairs.rows.device)
+    lowest.scatter_reduce_(0, pairs.rows, pairs.ranks, "amin")
+    return pairs.ranks == lowest[pairs.rows]

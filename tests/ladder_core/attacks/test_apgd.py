@@ -1,5 +1,7 @@
 """APGD on linear models, of which is known exactly who can be broken."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -119,6 +121,57 @@ def test_the_mean_gradient_of_a_noisy_model_leads_where_one_does_not() -> None:
         return float(nn.functional.cross_entropy(logits, labels))
 
     assert loss_of(40) > loss_of(1)
+
+
+@pytest.mark.parametrize("attack", [apgd, apgd_targeted])
+def test_of_a_noisy_model_every_step_is_taken_and_the_last_misclassified_iterate_is_kept(attack) -> None:
+    clean, images, labels = affine_case(4, 30)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Noisy(nn.Module):
+        """The linear model with noise on its logits; it writes down what it is asked and answers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stream = stream()
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = clean(images)
+            logits = logits + 0.2 * torch.randn(logits.shape, generator=self.stream)
+            seen.append((images.detach().clone(), logits.argmax(dim=1)))
+            return logits
+
+    eot, iterations = 3, 8
+    options = {} if attack is apgd else {"target_classes": 1}
+    result = attack(
+        Noisy(), images, labels, epsilon=0.02, eot=eot, iterations=iterations, generator=stream(), **options
+    )
+    (_, at_first), *steps, (returned, verdict) = seen
+    assert len(steps) == eot * (iterations + 1)
+    assert torch.equal(result.images, returned)
+    assert torch.equal(result.success, verdict != labels)
+    rows, kept = (at_first == labels).nonzero().squeeze(1), 0
+    for place, row in enumerate(rows):
+        hits = [asked[place] for asked, answer in steps[eot - 1 :: eot] if answer[place] != labels[row]]
+        if hits:
+            torch.testing.assert_close(result.images[row], hits[-1], rtol=0, atol=1e-6)
+            kept += not torch.equal(hits[0], hits[-1])
+    assert kept > 5
+    assert (result.gradients[rows] == eot * (iterations + 1)).all()
+
+
+def test_of_targets_that_succeed_between_two_looks_the_likeliest_is_written(monkeypatch) -> None:
+    model, images, labels = affine_case(3)
+    module = sys.modules[apgd.__module__]  # the package has the function by that name
+    monkeypatch.setattr(module, "check_is_due", lambda iteration, _: iteration % 5 == 4)
+    one, four = (
+        apgd_targeted(
+            model, images, labels, epsilon=0.1, generator=stream(), iterations=5, target_classes=count
+        )
+        for count in (1, 4)
+    )
+    assert one.success.float().mean() > 0.5
+    torch.testing.assert_close(four.images[one.success], one.images[one.success], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["saturated", "nan", "constant"])

@@ -100,6 +100,22 @@ def test_noise_is_measured() -> None:
     assert flags.variation > 1e-4
 
 
+def test_an_answer_at_random_is_asked_for_once_by_component() -> None:
+    noise, images = stream(), torch.rand(400, 1, 2, 2, generator=stream())
+
+    class Guess(nn.Module):
+        """Two classes, each as likely at every call."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits = torch.randn(len(images), 2, generator=noise)
+            return logits + 0 * images.sum(dim=(1, 2, 3))[:, None]
+
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    held = ~attacked(Guess(), images, labels, epsilon=0.1, version="rand", at_once=400).success
+    # Right at first, and when asked about what each of the two components found: 1/8, here within 4 sigma.
+    assert abs(float(held.float().mean()) - 0.125) < 0.066
+
+
 def test_probabilities_and_gradients_that_do_not_lead_are_measured() -> None:
     model, images, labels = broken_gradients("saturated")
     flags = attacked(model, images, labels, epsilon=0.5, version="rand").flags

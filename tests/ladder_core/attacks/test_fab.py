@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
 from ladder_core.attacks import AttackResult, Norm, fab, fab_targeted
+from ladder_core.attacks.fab import _Search, _Walk
 from ladder_core.attacks.fab_projections import project_on_plane
 from tests.ladder_core.attacks.oracles import Affine, affine_case, assert_sound, case, minimal_distances
 from tests.ladder_core.attacks.test_apgd import broken_gradients, stream
@@ -52,6 +53,28 @@ def test_restarts_find_nothing_farther() -> None:
     thrice = fab(model, images, labels, generator=stream(), iterations=3, restarts=3)
     assert (thrice.distances.linf <= once.distances.linf + 1e-7).all()
     assert thrice.iterations == 9
+
+
+def test_of_two_targets_equally_near_the_likelier_is_kept() -> None:
+    model, images, labels = affine_case(0, 2)
+    search = _Search.begin(model, images, stream())
+    rows, both = torch.tensor([0, 0, 1, 1]), torch.stack([images[0]] * 2 + [images[1]] * 2)
+    found = both + torch.tensor([0.1, -0.1, -0.1, 0.1])[:, None, None, None]
+    walk = _Walk(
+        rows=rows,
+        images=both,
+        labels=labels[rows],
+        aims=rows,
+        ranks=torch.tensor([0, 1, 1, 0]),
+        keys=rows,
+        current=both,
+        nearest=found,
+        distance=torch.tensor([0.1, 0.1, 0.1, 0.1]),
+    )
+    search.add(walk)
+    assert torch.equal(search.nearest, found[[0, 3]])
+    search.add(walk.of(torch.tensor([1, 2])))
+    assert torch.equal(search.distance, torch.tensor([0.1, 0.1]))
 
 
 def test_two_classes_are_enough() -> None:

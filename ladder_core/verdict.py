@@ -4,9 +4,11 @@ White-box accuracy decides, at its worst over the attacks, image by image: an at
 the hardened model can be held off without any robustness being there. Where the checks say that the model
 misleads its attackers rather than withstands them, no figure decides.
 
-A gain counts when McNemar's exact test on the same images says so at 5%, over all the attacks together
-(Holm 1979): of twenty attacks one would else seem weaker by chance. Examples made against the original cannot
-show a gain, since they are white-box for the original alone. A loss counts without that correction, so that
+The worst case is the primary endpoint: its gain counts when McNemar's exact test on the same images says so
+at 5%. Of the single attacks, which are secondary, a gain counts when the test says so for all of them
+together (Holm 1979): of twenty attacks one would else seem weaker by chance. Three kinds of examples cannot
+show a gain: those made against the original, which are white-box for the original alone; those the hardening
+trained on; and those of a surrogate that has not learned the task. A loss counts without correction, so that
 what is uncertain errs towards care.
 """
 
@@ -15,8 +17,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ladder_schema.report import (
+    MASKING,
     SIGNIFICANCE,
     Accuracy,
+    AttackName,
     AttackResult,
     Check,
     Measurements,
@@ -33,13 +37,8 @@ ENOUGH = 0.5
 """Share of the clean accuracy that has to survive white-box attacks for a model to count as robust."""
 ECE_RISE = 0.05
 """Rise of the expected calibration error worth a word."""
-MASKING = frozenset(
-    {
-        "black_box_beats_white_box", "one_step_beats_many", "unbounded_attack_fails", "zero_gradients",
-        "non_finite_gradients", "not_deterministic", "square_beats_apgd", "loss_not_monotone",
-    }
-)  # fmt: skip
-"""Checks whose failure means that attacks were misled: the model's robust accuracy is too high."""
+SOUND_SURROGATE = 0.8
+"""Share of the original's clean accuracy that a surrogate has to reach for its examples to mean anything."""
 
 _NAMES = {
     "fgsm": "FGSM",
@@ -63,6 +62,9 @@ _SETTINGS = {
     "surrogate": "{} made against another model",
     "fixed": "{}",
 }
+_WORST_CASE = "the worst of all white-box attacks, image by image"
+_TRAINED_ON = "on examples of the attack it was trained on, no sign that attackers are stopped"
+_ITERATIVE: frozenset[AttackName] = frozenset({"pgd", "apgd_ce", "apgd_dlr", "apgd_t"})
 _TRANSFER_LIMIT = (
     "Examples made against the original are at their strongest on the original itself: any retrained model "
     "withstands some of them, so that is not counted as a gain."
@@ -81,9 +83,9 @@ class _Findings:
     checks: Sequence[Check]
 
     @cached_property
-    def compared(self) -> list[tuple[str, Paired]]:
-        """Every attack that treats both models alike, with its outcome."""
-        attacks = [result for result in self.measured.attacks if result.setting != "transfer"]
+    def counted(self) -> list[tuple[str, Paired]]:
+        """Every attack that a gain can be seen by, with its outcome."""
+        attacks = [result for result in self.measured.attacks if self._shows_gain(result)]
         found = [(describe(result), result.outcome) for result in attacks]
         if self.measured.autoattack is not None:
             found.append(("AutoAttack", self.measured.autoattack.outcome))
@@ -91,24 +93,54 @@ class _Findings:
 
     @cached_property
     def gains(self) -> list[tuple[str, Paired]]:
-        adjusted = holm([outcome.p_value for _, outcome in self.compared])
+        """The worst case, where it rose, before the attacks that measurably weakened."""
         return [
-            (name, outcome)
-            for (name, outcome), p_value in zip(self.compared, adjusted, strict=True)
-            if p_value < SIGNIFICANCE and outcome.improved
+            *([(_WORST_CASE, self.measured.worst_case)] if self.measured.worst_case.improved else []),
+            *_surely_improved(self.counted),
         ]
 
     @cached_property
-    def losses(self) -> list[tuple[str, Paired]]:
-        """What got easier, examples made against the original among it: it should have got harder."""
-        attacks = [result for result in self.measured.attacks if result.setting == "transfer"]
-        transferred = [(describe(result), result.outcome) for result in attacks]
-        return [(name, outcome) for name, outcome in (*self.compared, *transferred) if outcome.worsened]
+    def trained_gains(self) -> list[tuple[str, Paired]]:
+        """What improved on examples of the attack trained on: that stops no attacker."""
+        attacks = [
+            result
+            for result in self.measured.attacks
+            if (result.trained_on or result.setting == "fixed") and result.setting != "transfer"
+        ]
+        return _surely_improved([(describe(result), result.outcome) for result in attacks])
 
     @cached_property
-    def unsure(self) -> list[tuple[str, Paired]]:
+    def losses(self) -> list[tuple[str, Paired]]:
+        """What got easier, whatever examples show it: those that cannot show a gain can show a loss."""
+        found = [(describe(result), result.outcome) for result in self.measured.attacks]
+        if self.measured.autoattack is not None:
+            found.append(("AutoAttack", self.measured.autoattack.outcome))
+        return [(name, outcome) for name, outcome in found if outcome.worsened]
+
+    @cached_property
+    def unsure(self) -> list[str]:
+        """Attacks whose outcome changed by no more than chance explains."""
         sure = [name for name, _ in (*self.gains, *self.losses)]
-        return [(name, outcome) for name, outcome in self.compared if outcome.difference and name not in sure]
+        return [name for name, outcome in self.counted if outcome.difference and name not in sure]
+
+    def _shows_gain(self, result: AttackResult) -> bool:
+        if result.trained_on:
+            return False
+        return result.setting == "white_box" or (result.setting == "surrogate" and self._is_sound(result))
+
+    def _is_sound(self, result: AttackResult) -> bool:
+        accuracy = result.parameters.get("surrogate accuracy")
+        needed = SOUND_SURROGATE * self.measured.clean.before.rate
+        return isinstance(accuracy, int | float) and accuracy >= needed
+
+    @property
+    def unsound_surrogate(self) -> float | None:
+        """Accuracy of a surrogate that has not learned the task; None where there is none such."""
+        for result in self.measured.attacks:
+            accuracy = result.parameters.get("surrogate accuracy")
+            if result.setting == "surrogate" and isinstance(accuracy, int | float):
+                return None if self._is_sound(result) else float(accuracy)
+        return None
 
     @property
     def clean_drop(self) -> float:
@@ -138,6 +170,20 @@ class _Findings:
         ]
 
     @property
+    def doubts(self) -> list[Check]:
+        """Checks of the hardened model that warn that its robust accuracies may be too high."""
+        return [
+            check
+            for check in self.checks
+            if check.of == "hardened" and check.status == "warn" and check.name in MASKING
+        ]
+
+    @property
+    def distrusted(self) -> list[Check]:
+        """Every check that says not to trust the hardened model's figures, the gravest first."""
+        return [*self.masking, *self.failed, *self.doubts]
+
+    @property
     def failed(self) -> list[Check]:
         """Other failed checks that bear on the hardened model's figures."""
         return [
@@ -145,6 +191,12 @@ class _Findings:
             for check in self.checks
             if check.of != "original" and check.status == "fail" and check not in self.masking
         ]
+
+    @cached_property
+    def has_iterative(self) -> bool:
+        """Whether an attack of many steps took part in the worst case: withstanding one step says little."""
+        white_box = {result.attack for result in self.measured.attacks if result.setting == "white_box"}
+        return self.measured.autoattack is not None or bool(white_box & _ITERATIVE)
 
     @cached_property
     def corruption_changes(self) -> tuple[list[str], list[str]]:
@@ -156,14 +208,25 @@ class _Findings:
         return [n for n, o in names if o.improved], [n for n, o in names if o.worsened]
 
 
+def _surely_improved(found: Sequence[tuple[str, Paired]]) -> list[tuple[str, Paired]]:
+    """Return those whose accuracy rose by more than chance explains, for all of them together."""
+    adjusted = holm([outcome.p_value for _, outcome in found])
+    return [
+        (name, outcome)
+        for (name, outcome), p_value in zip(found, adjusted, strict=True)
+        if p_value < SIGNIFICANCE and outcome.improved
+    ]
+
+
 def judge(measured: Measurements, checks: Sequence[Check] = ()) -> Verdict:
     """Decide what to recommend.
 
-    ``do_not_deploy``: nothing measurably improved; white-box accuracy at its worst fell measurably; clean
-    accuracy fell by more than `MAX_CLEAN_DROP`; or a check says that the hardened model only misleads
-    attacks. ``deploy``: white-box accuracy at its worst rose measurably, to `ENOUGH` of the clean accuracy;
-    nothing got measurably worse, and no check of the hardened model or of the data failed.
-    ``deploy_with_care``: anything between.
+    ``do_not_deploy``: neither the worst case nor an attack that can show a gain measurably improved;
+    white-box accuracy at its worst fell measurably; clean accuracy fell by more than `MAX_CLEAN_DROP`; or a
+    check says that the hardened model only misleads attacks. ``deploy``: white-box accuracy at its worst,
+    with an attack of many steps taking part, rose measurably, to `ENOUGH` of the clean accuracy; nothing got
+    measurably worse, no check of the hardened model or of the data failed, and none warns of misled attacks.
+    ``deploy_with_care``: anything between; the headline says where white-box attackers are not stopped.
 
     Args:
         measured: Both models' outcomes.
@@ -193,6 +256,7 @@ def describe(result: AttackResult) -> str:
 
 
 def _recommend(found: _Findings) -> tuple[str, str]:
+    worst = found.measured.worst_case
     if found.masking:
         names = ", ".join(check.name.replace("_", " ") for check in found.masking)
         return (
@@ -200,7 +264,7 @@ def _recommend(found: _Findings) -> tuple[str, str]:
             f"Do not deploy: the attacks were misled, and the model may break as easily as ever ({names}).",
         )
     if not found.gains:
-        return "do_not_deploy", "Do not deploy: no attack was measurably weakened."
+        return "do_not_deploy", _no_gain(found)
     if found.is_less_robust:
         return (
             "do_not_deploy",
@@ -208,17 +272,46 @@ def _recommend(found: _Findings) -> tuple[str, str]:
         )
     if found.clean_drop > MAX_CLEAN_DROP:
         return "do_not_deploy", "Do not deploy: clean accuracy fell too far."
-    costs = found.costs_clean_accuracy or found.losses or found.corruption_changes[1]
-    if found.is_robust and not costs and not found.failed:
-        return "deploy", "More robust, also against an attacker who knows the model, at no measurable cost."
-    return "deploy_with_care", "More robust in part: read what it does not stop before deploying."
+    if not found.is_robust:
+        return (
+            "deploy_with_care",
+            (
+                "More robust in part, but do not deploy against white-box attackers: those who know it "
+                f"leave {percent(worst.after)} of {worst.total} images classified correctly."
+            ),
+        )
+    if not found.has_iterative:
+        return (
+            "deploy_with_care",
+            "More robust against a single step, which says little: no attack of many steps was run.",
+        )
+    if found.failed or found.doubts:
+        return (
+            "deploy_with_care",
+            "More robust as measured, but the checks cast doubt on the figures: read them before deploying.",
+        )
+    if found.costs_clean_accuracy or found.losses or found.corruption_changes[1]:
+        return (
+            "deploy_with_care",
+            "More robust, also against an attacker who knows the model, at a cost: read what got worse.",
+        )
+    return "deploy", "More robust, also against an attacker who knows the model, at no measurable cost."
+
+
+def _no_gain(found: _Findings) -> str:
+    worst = found.measured.worst_case
+    if found.trained_gains:
+        return (
+            "Do not deploy: it withstands more of the examples it was trained on, but attackers are not "
+            f"stopped: white-box attacks leave {percent(worst.after)} of {worst.total} images classified "
+            f"correctly ({percent(worst.before)} before)."
+        )
+    return "Do not deploy: no attack was measurably weakened."
 
 
 def _better(found: _Findings) -> list[str]:
-    better: list[str] = []
-    if found.measured.worst_case.improved:
-        better.append(_change(_WORST_CASE, found.measured.worst_case))
-    better += [_change(name, outcome) for name, outcome in found.gains]
+    better = [_change(name, outcome) for name, outcome in found.gains]
+    better += [_change(f"{name} ({_TRAINED_ON})", outcome) for name, outcome in found.trained_gains]
     if found.measured.clean.improved:
         better.append(_change("images as they are", found.measured.clean))
     if risen := found.corruption_changes[0]:
@@ -244,16 +337,18 @@ def _worse(found: _Findings) -> list[str]:
     return worse
 
 
-_WORST_CASE = "the worst of all white-box attacks, image by image"
-
-
 def _limits(found: _Findings) -> list[str]:
-    limits = [f"{check.finding} {check.remedy or ''}".strip() for check in (*found.masking, *found.failed)]
+    limits = [f"{check.finding} {check.remedy or ''}".strip() for check in found.distrusted]
     worst = found.measured.worst_case
     if not found.is_robust:
         limits.append(
             f"An attacker who knows the hardened model leaves {percent(worst.after)} of {worst.total} images "
-            f"classified correctly ({percent(worst.before)} before): do not count on it against such."
+            f"classified correctly ({percent(worst.before)} before): do not deploy against white-box attack."
+        )
+    if not found.has_iterative:
+        limits.append(
+            "No white-box attack of many steps was run (PGD, APGD or AutoAttack): a model may withstand one "
+            "step and fall to several. Add `pgd` to the attacks, or switch AutoAttack on."
         )
     if found.measured.autoattack is None:
         limits.append(
@@ -263,11 +358,13 @@ def _limits(found: _Findings) -> list[str]:
         limits.append(_TRANSFER_LIMIT)
     if any(result.attack == "ladder" for result in found.measured.attacks):
         limits.append(_LADDER_LIMIT)
-    if found.unsure:
-        changes = "; ".join(
-            f"{name} {percent(outcome.before)} to {percent(outcome.after)}" for name, outcome in found.unsure
+    if (accuracy := found.unsound_surrogate) is not None:
+        limits.append(
+            f"The surrogate is right about {accuracy:.1%} of the images only: its examples mean little, and "
+            "withstanding them is not counted as a gain. Train it for more steps, or at another rate."
         )
-        limits.append(f"Too few images differ to tell these from chance: {changes}.")
+    if found.unsure:
+        limits.append(f"No measurable change: {_listed(found.unsure, most=4)}.")
     return limits
 
 
@@ -288,4 +385,5 @@ def _same_sign(outcome: Paired) -> bool:
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
     shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} others"
+    rest = len(names) - most
+    return shown if rest <= 0 else f"{shown} and {rest} {'other' if rest == 1 else 'others'}"

@@ -11,6 +11,7 @@ from ladder_schema.report.cards import (
     TermName,
 )
 from ladder_schema.report.checks import (
+    MASKING,
     Check,
     CheckName,
     Evidence,
@@ -70,6 +71,7 @@ from ladder_schema.report.value import (
 )
 
 __all__ = [
+    "MASKING",
     "MAX_CLASSES",
     "MAX_CONFUSION_CLASSES",
     "MAX_THUMBNAIL_SIDE",

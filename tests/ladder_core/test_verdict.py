@@ -1,9 +1,12 @@
 """The verdict says what the numbers say, no more."""
 
+from typing import Any
+
 import pytest
 
-from ladder_core.verdict import MASKING, judge
+from ladder_core.verdict import judge
 from ladder_schema.report import (
+    MASKING,
     AttackResult,
     AutoAttackSummary,
     Check,
@@ -32,19 +35,16 @@ def result(
     attack: str = "pgd",
     setting: Setting = "white_box",
     total: int = 10_000,
+    **changes: Any,
 ) -> AttackResult:
-    return AttackResult(
-        attack=attack,
-        setting=setting,
-        parameters={},
-        outcome=paired(before, after, total),
-        attacked_before=total,
-        attacked_after=total,
+    values = {"attack": attack, "setting": setting, "parameters": {}, "outcome": paired(before, after, total)}
+    return AttackResult.model_validate(
+        {**values, "attacked_before": total, "attacked_after": total, **changes}
     )
 
 
 def ladder(before: float = 0.6, after: float = 0.86) -> AttackResult:
-    return result(before, after, "ladder", "fixed")
+    return result(before, after, "ladder", "fixed", trained_on=True)
 
 
 def check(name: CheckName, status: Status = "fail", of: str = "hardened") -> Check:
@@ -84,7 +84,15 @@ def test_real_robustness_may_be_deployed(clean_after: float, attacks: list[Attac
 @pytest.mark.parametrize(
     ("clean_before", "clean_after", "attacks"),
     [
-        pytest.param(0.99, 0.99, [result(0.12, 0.12), ladder()], id="white-box unchanged"),
+        pytest.param(
+            0.99,
+            0.99,
+            [
+                result(0.0, 0.0),
+                result(0.3, 0.6, "fgsm", "surrogate", parameters={"surrogate accuracy": 0.98}),
+            ],
+            id="harder to fool for those who do not know the model",
+        ),
         pytest.param(0.99, 0.99, [result(0.0, 0.105), ladder()], id="white-box gained next to nothing"),
         pytest.param(0.999, 0.9895, [result(0.1, 0.7)], id="clean accuracy measurably fell"),
         pytest.param(0.99, 0.97, [result(0.1, 0.7)], id="clean accuracy fell two points"),
@@ -101,6 +109,22 @@ def test_mixed_results_ask_for_care(clean_before: float, clean_after: float, att
     ("clean_after", "attacks"),
     [
         pytest.param(0.99, [result(0.5, 0.5004)], id="nothing gained for certain"),
+        pytest.param(0.99, [result(0.12, 0.12), ladder()], id="white-box unchanged"),
+        pytest.param(
+            0.99,
+            [
+                result(0.0, 0.0),
+                result(
+                    0.3, 0.6, "pgd", "surrogate", parameters={"surrogate accuracy": 0.98}, trained_on=True
+                ),
+            ],
+            id="a surrogate's examples of the attack trained on",
+        ),
+        pytest.param(
+            0.99,
+            [result(0.0, 0.0), result(0.3, 0.6, "fgsm", "surrogate", parameters={"surrogate accuracy": 0.2})],
+            id="a surrogate that learned nothing",
+        ),
         pytest.param(0.75, [result(0.0, 0.0), ladder()], id="clean accuracy paid for replayed examples"),
         pytest.param(0.92, [result(0.1, 0.8)], id="clean accuracy fell too far"),
         pytest.param(0.99, [result(0.4, 0.12), ladder()], id="white-box lost"),
@@ -117,7 +141,11 @@ def test_a_model_that_misleads_attacks_is_never_to_be_deployed(name: CheckName) 
     assert verdict.recommendation == "do_not_deploy"
     assert name.replace("_", " ") in verdict.headline
     assert verdict.limits[0] == f"Found {name}. Do this."
-    for harmless in (check(name, "warn"), check(name, "pass"), check(name, of="original")):
+    warned = judged(0.99, 0.99, *good, checks=(check(name, "warn"),))
+    assert warned.recommendation == "deploy_with_care"
+    assert "doubt" in warned.headline
+    assert warned.limits[0] == f"Found {name}. Do this."
+    for harmless in (check(name, "pass"), check(name, of="original"), check(name, "warn", of="original")):
         assert judged(0.99, 0.99, *good, checks=(harmless,)).recommendation == "deploy"
 
 
@@ -159,7 +187,8 @@ def test_the_verdict_names_what_changed() -> None:
     rates = "20.0% of 10000 images right before, 70.0% after (49.0 to 51.0 points more, 19 times out of 20)."
     assert worst == f"The worst of all white-box attacks, image by image: {rates}"
     assert white_box == f"White-box PGD: {rates}"
-    assert fixed.startswith("LADDER examples: 60.0% of 10000 images right before, 86.0% after (25.1 to 26.9")
+    assert fixed.startswith("LADDER examples (on examples of the attack it was trained on, no sign that")
+    assert "stopped): 60.0% of 10000 images right before, 86.0% after (25.1 to 26.9" in fixed
     assert verdict.worse[0].startswith("FGSM made against the original: 50.0% of 10000 images right before")
     assert "points fewer" in verdict.worse[0]
     assert verdict.worse[1].startswith("Images as they are: 99.0% of 10000 images right before, 97.0% after")
@@ -167,6 +196,9 @@ def test_the_verdict_names_what_changed() -> None:
 
 def test_a_white_box_attack_that_still_wins_is_said() -> None:
     verdict = judged(0.99, 0.99, result(0.0, 0.0), ladder())
+    assert verdict.recommendation == "do_not_deploy"
+    assert "attackers are not stopped: white-box attacks leave 0.0% of 10000 images" in verdict.headline
+    assert len(verdict.better) == 1
     assert "leaves 0.0% of 10000 images classified correctly (0.0% before)" in verdict.limits[0]
     assert "AutoAttack, the usual yardstick, was not run" in verdict.limits[1]
     assert "do not adapt" in verdict.limits[-1]
@@ -175,7 +207,7 @@ def test_a_white_box_attack_that_still_wins_is_said() -> None:
 def test_a_gain_needs_enough_samples() -> None:
     few = judged(0.99, 0.99, result(0.5, 0.7, total=20))
     assert few.recommendation == "do_not_deploy"
-    assert "to tell these from chance: white-box PGD 50.0% to 70.0%" in few.limits[-1]
+    assert few.limits[-1] == "No measurable change: white-box PGD."
     assert judged(0.99, 0.99, result(0.5, 0.7, total=2000)).recommendation == "deploy"
 
 
@@ -187,3 +219,40 @@ def test_one_of_many_attacks_that_seems_weaker_is_no_gain() -> None:
     assert seems.outcome.improved
     assert judged(0.99, 0.99, *attacks, seems).better == ()
     assert judged(0.99, 0.99, attacks[0], result(0.1, 0.13, "square", total=1000)).better != ()
+
+
+def test_where_white_box_attackers_win_the_headline_says_not_to_deploy_against_them() -> None:
+    """Replayed examples of a sound surrogate do less; PGD on the model itself breaks every image."""
+    black_box = result(0.3, 0.6, "fgsm", "surrogate", parameters={"surrogate accuracy": 0.98})
+    verdict = judged(0.99, 0.99, result(0.0, 0.0), black_box, ladder())
+    assert verdict.recommendation == "deploy_with_care"
+    assert "do not deploy against white-box attackers" in verdict.headline
+    assert "leave 0.0% of 10000 images" in verdict.headline
+
+
+def test_a_gain_of_the_worst_case_counts_alone() -> None:
+    """No single attack weakened for certain, all together did: the primary endpoint decides."""
+    attacks = [result(0.7, 0.7, name, total=1000) for name in ("pgd", "fgsm", "di_fgsm")]
+    gained = judged(0.99, 0.99, *attacks, worst_case=paired(0.6, 0.606, 1000))
+    assert gained.recommendation == "deploy"
+    assert [line[:9] for line in gained.better] == ["The worst"]
+
+
+def test_one_step_alone_is_not_enough_to_deploy() -> None:
+    verdict = judged(0.99, 0.99, result(0.1, 0.8, "fgsm"))
+    assert verdict.recommendation == "deploy_with_care"
+    assert "no attack of many steps was run" in verdict.headline
+    assert any("fall to several" in limit for limit in verdict.limits)
+    summary = AutoAttackSummary(
+        version="standard", norm="linf", epsilon=0.1, outcome=paired(0.1, 0.7, 500), components=()
+    )
+    assert judged(0.99, 0.99, result(0.1, 0.8, "fgsm"), autoattack=summary).recommendation == "deploy"
+
+
+def test_only_a_few_of_what_did_not_change_are_named() -> None:
+    names = ["pgd", "fgsm", "di_fgsm", "square", "apgd_ce", "apgd_t"]
+    verdict = judged(0.99, 0.99, *(result(0.5, 0.501, name, total=1000) for name in names))
+    assert verdict.limits[-1] == (
+        "No measurable change: white-box PGD, white-box FGSM, white-box DI-FGSM, white-box Square "
+        "and 2 others."
+    )

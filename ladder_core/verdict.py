@@ -343,7 +343,7 @@ def _limits(found: _Findings) -> list[str]:
     if not found.is_robust:
         limits.append(
             f"An attacker who knows the hardened model leaves {percent(worst.after)} of {worst.total} images "
-            f"classified correctly ({percent(worst.before)} before): do not deploy against white-box attack."
+            f"classified correctly ({percent(worst.before)} before): do not deploy against white-box attacks."
         )
     if not found.has_iterative:
         limits.append(

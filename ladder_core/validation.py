@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from ladder_core.attacks.base import predicted_classes
 from ladder_core.classifier import Classifier, OutputForm
 from ladder_core.classifier.preprocessing import Preprocess
 from ladder_core.datasets import Dataset, Split
@@ -116,7 +117,7 @@ def check_skill(model: Classifier, split: Split, preprocessing: Preprocessing, d
 
 @torch.no_grad()
 def _predict(model: Classifier, split: Split, device: torch.device) -> Indices:
-    parts = [model(images).argmax(dim=1).cpu() for _, images, _ in split.batches(_BATCH, device)]
+    parts = [predicted_classes(model(images)).cpu() for _, images, _ in split.batches(_BATCH, device)]
     return torch.cat(parts).numpy()
 
 
@@ -193,6 +194,7 @@ def _best_permutation(predictions: Indices, labels: Indices) -> float:
     """Return the accuracy under the best one-to-one renaming of the predicted classes."""
     size = int(max(predictions.max(), labels.max())) + 1
     counts = np.zeros((size, size), dtype=np.int64)
-    np.add.at(counts, (predictions, labels), 1)
+    named = predictions >= 0
+    np.add.at(counts, (predictions[named], labels[named]), 1)
     rows, columns = linear_sum_assignment(-counts)
     return float(counts[rows, columns].sum() / len(labels))

@@ -155,15 +155,26 @@ def full_precision(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
+NO_CLASS = -1
+"""The prediction of a model whose logits name no largest one."""
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the classes (B,) that logits (B, K) name; `NO_CLASS` of NaN or of an infinite largest one.
+
+    Logits of minus infinity are how a model leaves classes out: they name the others all the same.
+    """
+    largest, classes = logits.max(dim=1)
+    return torch.where(largest.isfinite(), classes, NO_CLASS)
+
+
 def succeeded(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """Return (B,) bool: the prediction is the target or, without targets, is not the label.
 
-    A model whose logits are not finite does not classify: without targets that is a success.
+    A model that names no class does not classify: without targets that is a success.
     """
-    predictions = logits.argmax(dim=1)
-    if targets is not None:
-        return (predictions == targets) & logits.isfinite().all(dim=1)
-    return (predictions != labels) | ~logits.isfinite().all(dim=1)
+    classes = predicted_classes(logits)
+    return classes != labels if targets is None else classes == targets
 
 
 def project(candidates: Tensor, images: Tensor, norm: Norm, epsilon: float) -> Tensor:

@@ -3,16 +3,13 @@
 import torch
 from torch import Tensor
 
-from ladder_core.attacks.base import full_precision
+from ladder_core.attacks.base import full_precision, predicted_classes
 from ladder_core.evaluation.ledger import Column, Columns, Ledger
 from ladder_core.evaluation.subjects import Subjects
 
-NO_CLASS = -1
-"""The prediction of a model whose logits are not finite."""
-
 
 def measure_clean(subjects: Subjects, ledger: Ledger) -> Tensor:
-    """Return what both models take each test image for: (N, 2), `NO_CLASS` where they do not say."""
+    """Return what both models take each test image for: (N, 2), -1 where they name none."""
 
     def measure(start: int, end: int) -> Columns:
         images, _ = subjects.test.batch(range(start, end), subjects.device)
@@ -29,7 +26,7 @@ def measure_clean(subjects: Subjects, ledger: Ledger) -> Tensor:
 
 @torch.no_grad()
 def predict(model: torch.nn.Module, images: Tensor) -> Tensor:
-    """Return the classes (B,) of images (B, C, H, W), in full precision; `NO_CLASS` of logits not finite."""
+    """Return the classes (B,) of images (B, C, H, W), in full precision; -1 where it names none."""
     with full_precision(images.device):
         logits = model(images)
-    return torch.where(logits.isfinite().all(dim=1), logits.argmax(dim=1), NO_CLASS)
+    return predicted_classes(logits)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ladder_core.evaluation.clean import NO_CLASS
+from ladder_core.attacks.base import NO_CLASS
 from ladder_core.evaluation.white_box import Verdicts
 from ladder_schema.report import MAX_CONFUSION_CLASSES, Confusion, Confusions
 

@@ -8,7 +8,6 @@ both sides, a fault by all of the one and none of the other.
 import contextlib
 import io
 import logging
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -154,14 +153,6 @@ def official(case: Case, model: nn.Module, images: Tensor, labels: Tensor, seed:
     with contextlib.redirect_stdout(io.StringIO()):
         adversarial, _ = peer.run_standard_evaluation(images, labels)
     return adversarial
-
-
-def median_disagreements(outcome: Outcome) -> float:
-    """Of the numbers of samples broken: what is compared is |median ours - median official|."""
-    broke = [
-        statistics.median(len(broken) for broken in side.broken) for side in (outcome.ours, outcome.official)
-    ]
-    return abs(broke[0] - broke[1])
 
 
 def mcnemar(outcome: Outcome) -> float:

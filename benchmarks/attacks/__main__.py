@@ -5,7 +5,7 @@ Needs ``mnist.npz``, ``cifar10.zip`` and the peers, two of which ask for require
     pip install -e '.[bench]' && pip install --no-deps torchattacks adv-lib
 
 Networks are trained once and kept in the work directory, as is every finished case: a run that was stopped
-goes on. A case is done again only where its file was removed: do so after a change of the code or the machine.
+goes on. A case is done again only where its file was removed: do so after a change of code or machine.
 The exit status is 1 where a limit is exceeded; limits.py has them.
 """
 

@@ -25,7 +25,7 @@ from ladder_report.document.blocks import (
     Table,
 )
 from ladder_report.document.build import build_document
-from ladder_report.labels import METHODS, NORMS, RECOMMENDATIONS, STATUSES, attack_label
+from ladder_report.labels import METHODS, NORMS, RECOMMENDATIONS, STATUSES, attack_label, has_no_radius
 from ladder_schema.report import Accuracy, Report
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#!{}])")
@@ -81,7 +81,9 @@ def _result(report: Report) -> dict[str, Any]:
         name = f"AutoAttack {auto.version}, {NORMS[auto.norm]} {wording.radius(auto.epsilon)}"
         metrics.append(_metric(name, auto.outcome.after))
     metrics += [
-        _metric(f"Accuracy under {attack_label(result)}", result.outcome.after) for result in measured.attacks
+        _metric(f"Accuracy under {attack_label(result)}", result.outcome.after)
+        for result in measured.attacks
+        if not has_no_radius(result)
     ]
     dataset = {
         "type": "image-classification",

@@ -84,6 +84,23 @@ def attack_label(result: AttackResult) -> str:
     return f"{ATTACKS[result.attack]}{norm}, {setting}"
 
 
+def has_no_radius(result: AttackResult) -> bool:
+    """Whether an attack goes as far as it has to: then accuracy under it says next to nothing."""
+    return result.attack in {"cw", "deepfool", "jsma"} and "epsilon" not in result.parameters
+
+
+def component_label(name: str) -> str:
+    """Name of an attack of AutoAttack's ensemble, e.g. ``APGD-CE`` for ``apgd-ce``."""
+    return next((label for label in ATTACKS.values() if label.lower() == name.lower()), name)
+
+
+def corruption_label(name: str) -> str:
+    """Name of a corruption, e.g. ``Gaussian noise`` for ``gaussian_noise``."""
+    if name == "jpeg":
+        return "JPEG"
+    return wording.short(name.replace("_", " ").capitalize())
+
+
 def autoattack_label(summary: AutoAttackSummary) -> str:
     """Name of the ensemble in its threat model."""
     return f"AutoAttack, {NORMS[summary.norm]} {wording.radius(summary.epsilon)}"

@@ -9,7 +9,8 @@ from ladder_report.document.curves import curves_section
 from ladder_report.document.hardening import hardening_section
 from ladder_report.document.origin import reading_section, run_section, upload_section
 from ladder_report.document.pictures import examples_section
-from ladder_report.document.results import accuracy_section, autoattack_section, settings_section
+from ladder_report.document.results import accuracy_section, autoattack_section
+from ladder_report.document.settings import settings_section
 from ladder_report.document.summary import summary
 from ladder_report.document.trust import trust_section
 from ladder_report.labels import METHODS

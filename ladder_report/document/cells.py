@@ -19,11 +19,11 @@ def rate_cell(accuracy: Accuracy) -> Cell:
     return Cell(wording.percent(accuracy.rate), heat=round(HEAT_LEVELS * accuracy.rate))
 
 
-def change_cell(paired: Paired) -> Cell:
-    """The change in percentage points with its interval."""
+def change_cell(paired: Paired, *, is_counted: bool = True) -> Cell:
+    """The change in percentage points with its interval; coloured where it is measured and counts."""
     text = wording.points(paired.difference)
     tone = {"+": "up", "\N{MINUS SIGN}": "down"}.get(text[0], "same")
-    if not (paired.improved or paired.worsened):
+    if not is_counted or not (paired.improved or paired.worsened):
         tone = "same"
     return Cell(text, (wording.points_interval(paired),), tone=tone)  # type: ignore[arg-type]
 
@@ -33,13 +33,13 @@ def certainty_cell(paired: Paired) -> Cell:
     return Cell(wording.certainty(paired), (wording.p_value(paired.p_value),))
 
 
-def shift_cell(paired: Paired) -> Cell:
-    """Before and after on the colours of the change."""
+def shift_cell(paired: Paired, *, is_measured: bool) -> Cell:
+    """Before and after, on the colours of the change where it is more than chance."""
     share = max(-1.0, min(1.0, paired.difference / _FULL_SHIFT))
     change = (
         f"{wording.percent(paired.before.rate)} \N{RIGHTWARDS ARROW} {wording.percent(paired.after.rate)}"
     )
-    return Cell(change, shift=round(SHIFT_LEVELS * share))
+    return Cell(change, shift=round(SHIFT_LEVELS * share) if is_measured else 0)
 
 
 def count_cell(count: Count) -> Cell:

@@ -4,7 +4,8 @@ from ladder_report import wording
 from ladder_report.charts.reliability import reliability_chart
 from ladder_report.document.blocks import Block, Cell, Column, Facts, Figure, Figures, Heading, Section, Table
 from ladder_report.document.cells import accuracy_cell, certainty_cell, change_cell, shift_cell
-from ladder_schema.report import Calibrations, CorruptionResult, Measurements
+from ladder_report.labels import corruption_label
+from ladder_schema.report import SIGNIFICANCE, Calibrations, CorruptionResult, Measurements, holm
 
 _SEVERITIES = range(1, 6)
 
@@ -49,14 +50,19 @@ def _calibration(calibrations: Calibrations) -> list[Block]:
 def _corruptions(results: tuple[CorruptionResult, ...]) -> list[Block]:
     names = tuple(dict.fromkeys(result.corruption for result in results))
     found = {(result.corruption, result.severity): result.outcome for result in results}
+    # Of so many cells some change by chance: only what stands after Holm's correction is coloured.
+    adjusted = holm([outcome.p_value for outcome in found.values()])
+    measured = {key for key, p_value in zip(found, adjusted, strict=True) if p_value < SIGNIFICANCE}
     heat = Table(
-        "Accuracy before and after by severity; green: better after hardening, red: worse",
+        "Accuracy before and after by severity; green: measurably better after hardening, red: worse",
         (Column("Corruption", is_number=False), *(Column(f"Severity {s}") for s in _SEVERITIES)),
         tuple(
             (
-                Cell(wording.short(name)),
+                Cell(corruption_label(name)),
                 *(
-                    shift_cell(found[name, severity]) if (name, severity) in found else Cell("")
+                    shift_cell(found[key], is_measured=key in measured)
+                    if (key := (name, severity)) in found
+                    else Cell("")
                     for severity in _SEVERITIES
                 ),
             )
@@ -72,7 +78,7 @@ def _corruptions(results: tuple[CorruptionResult, ...]) -> list[Block]:
         ),
         tuple(
             (
-                Cell(f"{wording.short(result.corruption)}, severity {result.severity}"),
+                Cell(f"{corruption_label(result.corruption)}, severity {result.severity}"),
                 accuracy_cell(result.outcome.before), accuracy_cell(result.outcome.after),
                 change_cell(result.outcome), certainty_cell(result.outcome),
             )

@@ -1,4 +1,4 @@
-"""Accuracy before and after, AutoAttack by component, and how each attack was set."""
+"""Accuracy before and after, and AutoAttack by component."""
 
 from collections import Counter
 
@@ -8,7 +8,6 @@ from ladder_report.document.blocks import (
     Bullets,
     Cell,
     Column,
-    Facts,
     Figure,
     Figures,
     Plain,
@@ -16,19 +15,25 @@ from ladder_report.document.blocks import (
     Table,
 )
 from ladder_report.document.cells import accuracy_cell, certainty_cell, change_cell, count_cell, left_out
-from ladder_report.labels import NORMS, SETTINGS, attack_label, autoattack_label
+from ladder_report.document.settings import written_parameters
+from ladder_report.labels import (
+    NORMS,
+    SETTINGS,
+    attack_label,
+    autoattack_label,
+    component_label,
+    has_no_radius,
+)
 from ladder_schema.report import (
     AttackResult,
     AutoAttackSummary,
     AverageRank,
     Measurements,
     Paired,
-    Parameters,
 )
 
 _MAX_BARS = 25
-_MAX_PARAMETERS = 20
-_LONGEST_PARAMETER = 80
+_UNCOUNTED = ("not counted: the original is attacked white-box here",)
 _ACCURACY_COLUMNS = (
     Column("Test", is_number=False),
     Column("Before"),
@@ -41,7 +46,8 @@ _ACCURACY_COLUMNS = (
 def accuracy_section(measured: Measurements) -> Section:
     """Clean accuracy, the worst case and every attack: bars with intervals, then the numbers."""
     rows = _rows(measured)
-    blocks: list[Plain] = [_bars([(label, paired) for label, paired, _ in rows])]
+    bars = [(label, paired) for label, paired, result in rows if result is None or not has_no_radius(result)]
+    blocks: list[Plain] = [_bars(bars)]
     blocks.append(
         Table(
             "Correct predictions before and after hardening: rate, count and Wilson 95% interval; change in "
@@ -79,7 +85,7 @@ def autoattack_section(summary: AutoAttackSummary) -> Section:
                 ),
                 tuple(
                     (
-                        Cell(part.name),
+                        Cell(component_label(part.name)),
                         count_cell(part.broken_before),
                         count_cell(part.broken_after),
                         Cell(wording.short(part.settings)),
@@ -100,48 +106,6 @@ def autoattack_section(summary: AutoAttackSummary) -> Section:
     )
 
 
-def settings_section(measured: Measurements) -> Section | None:
-    """What every attack was told, what it cost, and how far it had to go."""
-    if not measured.attacks:
-        return None
-    table = Table(
-        "Settings of each attack; queries are forward passes an image, both models together; distances are "
-        "medians over broken images",
-        (
-            Column("Attack", is_number=False),
-            Column("Settings", is_number=False),
-            Column("Broken of attacked, before"),
-            Column("Broken of attacked, after"),
-            Column("Queries"),
-        ),
-        tuple(
-            (
-                Cell(attack_label(result), ("trained on",) if result.trained_on else ()),
-                Cell(_parameters(result.parameters)),
-                _broken(result.broken_before, result.attacked_before, result.median_l2_before),
-                _broken(result.broken_after, result.attacked_after, result.median_l2_after),
-                Cell("" if result.mean_queries is None else f"{result.mean_queries:,.0f}"),
-            )
-            for result in measured.attacks
-        ),
-    )
-    used = dict.fromkeys(result.setting for result in measured.attacks)
-    facts = Facts("Settings of knowledge", tuple((SETTINGS[s].capitalize(), _MEANINGS[s]) for s in used))
-    return Section(
-        "attacks", "How each attack was set", "Enough to repeat every measurement.", (table, facts)
-    )
-
-
-_MEANINGS = {
-    "white_box": "The attack knows the model it is tested on, weights included: the hardest setting.",
-    "transfer": "Images made against the uploaded model and shown to both: an adversary who knows the model "
-    "from before hardening. They do not adapt to the hardened model.",
-    "surrogate": "Images made against an independently trained model of the same architecture and shown to "
-    "both: an adversary who knows the architecture and the data.",
-    "fixed": "Images made once, by a procedure that works on the original's latent space, and shown to both.",
-}
-
-
 def _rows(measured: Measurements) -> list[tuple[str, Paired, AttackResult | None]]:
     rows: list[tuple[str, Paired, AttackResult | None]] = [("Clean images", measured.clean, None)]
     if any(result.setting == "white_box" for result in measured.attacks):
@@ -160,17 +124,30 @@ def _row(label: str, paired: Paired, result: AttackResult | None) -> tuple[Cell,
     notes: tuple[str, ...] = ()
     if result is None and label.startswith("Worst"):
         notes = ("right under every white-box attack, image by image",)
-    if result is not None:
-        notes = (_parameters(result.parameters, most=4),) if result.parameters else ()
-        notes += ("the hardening trained on these",) if result.trained_on else ()
-    return (Cell(label, notes), *_paired_cells(paired))
+    if result is None:
+        return (Cell(label, notes), *_paired_cells(paired))
+    notes = (written_parameters(result.parameters, most=4),) if result.parameters else ()
+    notes += ("the hardening trained on these",) if result.trained_on else ()
+    if result.setting == "transfer":
+        notes += _UNCOUNTED
+    if has_no_radius(result):
+        notes += ("no radius: what counts is how far it had to go",)
+    is_counted = result.setting != "transfer" and not has_no_radius(result)
+    before, after = _distance(result.median_l2_before), _distance(result.median_l2_after)
+    return (Cell(label, notes), *_paired_cells(paired, before, after, is_counted=is_counted))
 
 
-def _paired_cells(paired: Paired) -> tuple[Cell, ...]:
+def _distance(median: float | None) -> tuple[str, ...]:
+    return () if median is None else (f"median L2 {wording.number(median)}",)
+
+
+def _paired_cells(
+    paired: Paired, before: tuple[str, ...] = (), after: tuple[str, ...] = (), *, is_counted: bool = True
+) -> tuple[Cell, ...]:
     return (
-        accuracy_cell(paired.before),
-        accuracy_cell(paired.after),
-        change_cell(paired),
+        accuracy_cell(paired.before, *before),
+        accuracy_cell(paired.after, *after),
+        change_cell(paired, is_counted=is_counted),
         certainty_cell(paired),
     )
 
@@ -197,7 +174,7 @@ def _ranks(ranks: tuple[AverageRank, ...]) -> Table:
         (Column("Examples from", is_number=False), Column("Before"), Column("After"), Column("Columns")),
         tuple(
             (
-                Cell(SETTINGS[rank.setting]),
+                Cell(SETTINGS[rank.setting], _UNCOUNTED if rank.setting == "transfer" else ()),
                 Cell(f"{rank.before:.2f}"),
                 Cell(f"{rank.after:.2f}"),
                 count_cell(rank.columns),
@@ -206,17 +183,3 @@ def _ranks(ranks: tuple[AverageRank, ...]) -> Table:
         ),
         css="narrow",
     )
-
-
-def _broken(broken: int, attacked: int, distance: float | None) -> Cell:
-    notes = () if distance is None else (f"L2 {wording.number(distance)}",)
-    return Cell(f"{wording.count(broken)} of {wording.count(attacked)}", notes)
-
-
-def _parameters(parameters: Parameters, most: int = _MAX_PARAMETERS) -> str:
-    words = [
-        f"{wording.short(name.replace('_', ' '), _LONGEST_PARAMETER)} "
-        f"{wording.short(wording.parameter(name, value), _LONGEST_PARAMETER)}"
-        for name, value in list(parameters.items())[:most]
-    ]
-    return " · ".join(words)

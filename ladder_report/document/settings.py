@@ -49,7 +49,7 @@ _MEANINGS = {
     "white_box": "The attack knows the model it is tested on, weights included: the hardest setting.",
     "transfer": "Images made against the uploaded model and shown to both: an adversary who knows the model "
     "from before hardening. They do not adapt to the hardened model. An iterative attack gives its "
-    "last image here, not the first that succeeds: on the uploaded model it may differ a little from white-box.",
+    "last image here, not the first that succeeds: so that it may differ a little from white-box.",
     "surrogate": "Images made against an independently trained model of the same architecture and shown to "
     "both: an adversary who knows the architecture and the data.",
     "fixed": "Images made once, by a procedure that works on the original's latent space, and shown to both.",

@@ -105,7 +105,8 @@ class _Attacked:
         Args:
             enough: On how many images a bounded attack has to have run for only these to be counted.
         """
-        everywhere, elsewhere = [], []
+        everywhere: list[Held] = []
+        elsewhere: list[Held] = []
         for each in self.attacks:
             decides = each.attack.is_bounded and len(each.positions) >= enough
             (everywhere if decides else elsewhere).append((each.positions, each.held_within))

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from ladder_core.attacks.base import full_precision
 from ladder_core.attacks.streams import SampleStreams
 from ladder_core.corruptions import SEVERITIES, corrupt, suitable
 from ladder_core.counting import PairedTally
 from ladder_core.datasets import Split
+from ladder_core.evaluation.clean import predict
 from ladder_core.seeding import torch_stream
 from ladder_schema.report import CorruptionResult
 
@@ -103,8 +103,7 @@ def evaluate_corruption(
     generator, tally = torch_stream(seed, f"corrupt-{name}", severity), PairedTally(device)
     for _, images, labels in split.batches(batch_size, device):
         corrupted = corrupt(images, name, severity, SampleStreams.begin(generator, len(images), device))
-        with full_precision(device):
-            before, after = (model(corrupted).argmax(dim=1) == labels for model in (original, hardened))
+        before, after = (predict(model, corrupted) == labels for model in (original, hardened))
         tally.add(before, after)
         on_step(tally.total / len(split))
     return CorruptionResult(corruption=name, severity=severity, outcome=tally.paired())

@@ -113,3 +113,16 @@ def test_one_of_them_can_be_had_alone(
 
     assert found in results
     assert (found.corruption, found.severity) == ("fog", 5)
+
+
+def test_an_answer_that_is_no_number_is_no_class(split: Split) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 10), torch.nan)
+
+    zeros = Split(split.batch(range(20))[0].numpy(), np.zeros(20, dtype=np.int64), np.arange(20), 1.0)
+    found = evaluate_corruption(
+        "fog", 1, Broken(), Broken(), zeros, batch_size=20, seed=3, device=CPU, on_step=lambda _: None
+    )
+
+    assert found.outcome.neither == 20, "argmax of nothing but NaN is 0, the label of all of them"

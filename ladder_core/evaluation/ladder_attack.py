@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ladder_core.attacks import LadderAttacker
+from ladder_core.attacks.base import full_precision
 from ladder_core.counting import paired
 from ladder_core.datasets.base import Indices
 from ladder_core.evaluation.clean import predict
@@ -48,14 +49,15 @@ def measure_ladder_attack(
 
     def measure(start: int, end: int) -> Columns:
         stream = torch_stream(subjects.seed, "evaluate-ladder", start)
-        latents = _features(subjects, positions[start:end])
-        moved = attacker.perturb(latents, labels[start:end].to(device), (rho, rho), stream)
-        return {
-            "valid": moved.valid.cpu(),
-            "misclassified": moved.misclassified.cpu(),
-            "at_target": (attacker.head(moved.latents).argmax(dim=1) == moved.targets).cpu(),
-            "predicted": _replay(attacker, subjects, moved.latents),
-        }
+        with full_precision(device):
+            latents = _features(subjects, positions[start:end])
+            moved = attacker.perturb(latents, labels[start:end].to(device), (rho, rho), stream)
+            return {
+                "valid": moved.valid.cpu(),
+                "misclassified": moved.misclassified.cpu(),
+                "at_target": (attacker.head(moved.latents).argmax(dim=1) == moved.targets).cpu(),
+                "predicted": _replay(attacker, subjects, moved.latents),
+            }
 
     found = ledger.columns("ladder", len(positions), _COLUMNS, measure, batch_size=_BLOCK)
     valid = found["valid"]

@@ -22,6 +22,7 @@ from ladder_core.checkpoints import Checkpoints, Keeper, fingerprint
 from ladder_core.classifier import Classifier, load_classifier
 from ladder_core.datasets import load_dataset
 from ladder_core.datasets.images import Wanted
+from ladder_core.evaluation.trade_off import check_trade_offs
 from ladder_core.harm import check_model
 from ladder_core.methods import harden_with_ladder, harden_with_pgd, ladder, pgd
 from ladder_core.progress import Progress, ProgressCallback
@@ -126,6 +127,7 @@ def _validate(
     if isinstance(config, LadderConfig):
         validation.check_head(original)
     validation.check_labels(dataset, original.num_classes)
+    check_trade_offs(config.evaluation, len(dataset.train))
     progress.update(0.6, "dataset read")
     choice = dataset.test.stratified(validation.PROBE_SAMPLES, numpy_stream(config.seed, "probe"))
     validation.check_skill(original, choice, config.preprocessing, device)

@@ -7,11 +7,13 @@ from torch import nn
 
 from ladder_core.counting import Tally
 from ladder_core.datasets import Split
+from ladder_core.errors import ConfigError
 from ladder_core.evaluation.bound import BoundAttack, bind
 from ladder_core.evaluation.clean import predict
 from ladder_core.evaluation.ledger import Ledger, OnStep
 from ladder_core.evaluation.subjects import Subjects
 from ladder_schema.config import EvaluationConfig
+from ladder_schema.errors import ErrorCode
 from ladder_schema.report import Accuracy, AttackName, TradeOff, TradeOffPoint
 
 Harden = Callable[[float], nn.Module]
@@ -30,6 +32,22 @@ def trade_off_values(config: EvaluationConfig) -> dict[Varied, tuple[float, ...]
         "rho": config.trade_off_rho,
     }
     return {varied: values for varied, values in asked.items() if values}
+
+
+def check_trade_offs(config: EvaluationConfig, training_images: int) -> None:
+    """Check that there are as many training images as the trade-off wants to make examples of.
+
+    Raises:
+        ConfigError: There are not: two such values would be one and the same model.
+    """
+    beyond = [value for value in config.trade_off_examples if value > training_images]
+    if beyond:
+        raise ConfigError(
+            ErrorCode.CONFIG_UNSUITABLE,
+            f"evaluation.trade_off_examples holds {', '.join(map(str, beyond))}, but there are "
+            f"{training_images} training images, and an example is made of each at most once: give at most "
+            f"{training_images}",
+        )
 
 
 def clean_accuracy(model: nn.Module, split: Split, subjects: Subjects) -> Accuracy:

@@ -1,6 +1,7 @@
 """A trade-off measured on real classifiers that differ in one setting, in one go and with interruptions."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ from torch import nn
 
 from ladder_core.classifier import Classifier
 from ladder_core.datasets import Split
-from ladder_core.errors import StopRequested
+from ladder_core.errors import ConfigError, StopRequested
 from ladder_core.evaluation.trade_off import measure_trade_off
+from ladder_core.pipeline import run_pipeline
+from ladder_schema.config import resolve_config
+from ladder_schema.errors import ErrorCode
 from ladder_schema.report import Accuracy, TradeOff, TradeOffPoint
 
 VALUES = (0.5, 0.0, 0.2)
@@ -87,3 +91,12 @@ def test_known_points_of_other_values_do_not_show(measured) -> None:
 def test_values_that_make_no_curve_are_refused(values: tuple[float, ...], measured) -> None:
     with pytest.raises(ValueError, match="each once"):
         measured(values=values)
+
+
+def test_more_examples_than_training_images_are_refused_with_a_remedy(
+    digits_model: Path, digits_npz: Path, tmp_path: Path
+) -> None:
+    config = resolve_config({"evaluation": {"trade_off_examples": [100, 4_000, 5_000]}})
+    with pytest.raises(ConfigError, match=r"holds 4000, 5000, but .* give at most \d+") as raised:
+        run_pipeline(digits_model, digits_npz, tmp_path, config, device="cpu", on_progress=lambda *_: True)
+    assert raised.value.code is ErrorCode.CONFIG_UNSUITABLE

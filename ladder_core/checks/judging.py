@@ -179,6 +179,18 @@ def judge_losses(of: Model, probe: LossCurve | None) -> Check:
     return _check(name, of, status, finding, evidence, f"Try smaller steps. {_ADAPT}")
 
 
+def _evidence(contest: Contest) -> tuple[Evidence, ...]:
+    """Say in words what was compared; only of totals whose pairing was not kept, by how much one is ahead."""
+    challenger, reference, images = contest.challenger, contest.reference, contest.images
+    if not contest.paired:
+        lead = f"{100 * contest.excess:+.1f} points"
+        return (Evidence(name=f"lead of {challenger} over {reference}, {images} images", value=lead),)
+    return (
+        Evidence(name=f"broken by {challenger} only, not by {reference}", value=contest.only_challenger),
+        Evidence(name=f"the other way round, of {images} images", value=contest.only_reference),
+    )
+
+
 def _judge_contests(
     name: CheckName,
     of: Model,
@@ -191,21 +203,7 @@ def _judge_contests(
     held = [contest for contest in contests if contest.images]
     if not held:
         return _check(name, of, "not_run", "There were no two such attacks to compare.", [], remedy)
-    evidence = [
-        Evidence(
-            name=f"{contest.challenger} alone, {contest.reference} alone, images",
-            value=f"{contest.only_challenger}, {contest.only_reference}, {contest.images}",
-        )
-        for contest in held
-        if contest.paired
-    ] + [
-        Evidence(
-            name=f"{contest.challenger} ahead of {contest.reference}, share of {contest.images} images",
-            value=contest.excess,
-        )
-        for contest in held
-        if not contest.paired
-    ]
+    evidence = [piece for contest in held for piece in _evidence(contest)]
     winners = [contest for contest in held if contest.challenger_wins]
     adding = [contest for contest in held if contest.challenger_adds]
     if winners or adding:

@@ -145,4 +145,5 @@ def test_the_worst_contest_decides(judge) -> None:
     assert (warned.status, warned.finding[:6]) == ("warn", "Square")
     failed = judge("hardened", [even, adding, winning])
     assert (failed.status, failed.finding[:8]) == ("fail", "Transfer")
-    assert len(failed.evidence) == 3
+    assert [e.value for e in failed.evidence] == [1, 40, 12, 30, 60, 3]
+    assert failed.evidence[2].name == "broken by Square only, not by APGD"

@@ -101,11 +101,11 @@ class _Findings:
 
     @cached_property
     def trained_gains(self) -> list[tuple[str, Paired]]:
-        """What improved on examples of the attack trained on: that stops no attacker."""
+        """What improved on examples that do not adapt, of the attack trained on: that stops no attacker."""
         attacks = [
             result
             for result in self.measured.attacks
-            if (result.trained_on or result.setting == "fixed") and result.setting != "transfer"
+            if result.setting == "fixed" or (result.trained_on and result.setting == "surrogate")
         ]
         return _surely_improved([(describe(result), result.outcome) for result in attacks])
 
@@ -124,9 +124,10 @@ class _Findings:
         return [name for name, outcome in self.counted if outcome.difference and name not in sure]
 
     def _shows_gain(self, result: AttackResult) -> bool:
-        if result.trained_on:
-            return False
-        return result.setting == "white_box" or (result.setting == "surrogate" and self._is_sound(result))
+        # Made against the hardened model itself, also the attack that was trained on is an attacker's best.
+        if result.setting == "white_box":
+            return True
+        return result.setting == "surrogate" and not result.trained_on and self._is_sound(result)
 
     def _is_sound(self, result: AttackResult) -> bool:
         accuracy = result.parameters.get("surrogate accuracy")

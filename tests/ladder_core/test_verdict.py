@@ -256,3 +256,11 @@ def test_only_a_few_of_what_did_not_change_are_named() -> None:
         "No measurable change: white-box PGD, white-box FGSM, white-box DI-FGSM, white-box Square "
         "and 2 others."
     )
+
+
+def test_the_attack_trained_on_shows_a_gain_where_it_adapts_to_the_hardened_model() -> None:
+    """PGD training is judged by PGD against the hardened model itself, not by what it was trained on."""
+    attacks = (result(0.1, 0.7, "pgd", trained_on=True), result(0.2, 0.75, "fgsm"))
+    adaptive = judged(0.98, 0.98, *attacks)
+    assert any(line.startswith("White-box PGD: 10.0%") for line in adaptive.better), adaptive.better
+    assert not any("trained on" in line for line in adaptive.better)
